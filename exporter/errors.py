@@ -1,0 +1,83 @@
+"""The errors this package raises.
+
+    ExporterError
+    ├── ConfigError               a setting is wrong: exit 2
+    ├── StateError                the state file cannot be used: start without it
+    └── SourceError               a sensor, kernel file or API failed
+        ├── SourceFormatError     it answered something its format does not allow
+        ├── SourceUnsupportedError  the hardware or kernel does not have it
+        ├── SourcePermissionError   it exists and we may not read it
+        └── DeviceLostError       it was there and is gone
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DeviceLostError",
+    "ExporterError",
+    "SourceError",
+    "SourceFormatError",
+    "SourcePermissionError",
+    "SourceUnsupportedError",
+    "StateError",
+]
+
+
+class ExporterError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ConfigError(ExporterError):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: every mistake found, one complete sentence each, in file order.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StateError(ExporterError):
+    """The state file is missing, foreign, damaged or unwritable."""
+
+
+class SourceError(ExporterError):
+    """A source could not be read.
+
+    Attributes:
+        source: the source's fixed name, as in the ``source`` label.
+        reason: a fixed word for the ``reason`` label of the error counter.
+    """
+
+    reason = "io"
+
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+class SourceFormatError(SourceError):
+    """A source answered text or bytes that its format does not allow."""
+
+    reason = "format"
+
+
+class SourceUnsupportedError(SourceError):
+    """The hardware, kernel or driver does not offer this."""
+
+    reason = "unsupported"
+
+
+class SourcePermissionError(SourceError):
+    """The source exists, but this process may not read it."""
+
+    reason = "permission"
+
+
+class DeviceLostError(SourceError):
+    """The device answered before and is gone now."""
+
+    reason = "lost"

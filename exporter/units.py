@@ -1,0 +1,32 @@
+"""Named conversions between the units the sources use and the base units the model uses.
+
+Base units are joules, watts, seconds, grams and bytes. A conversion factor appears here and nowhere else.
+"""
+
+__all__ = [
+    "BYTES_PER_KIBIBYTE",
+    "JOULES_PER_KILOWATT_HOUR",
+    "MICROJOULES_PER_JOULE",
+    "MICROSECONDS_PER_SECOND",
+    "MICROWATTS_PER_WATT",
+    "MILLISECONDS_PER_SECOND",
+    "NANOSECONDS_PER_SECOND",
+    "emissions_g",
+]
+
+MICROJOULES_PER_JOULE = 1_000_000
+MICROWATTS_PER_WATT = 1_000_000
+NANOSECONDS_PER_SECOND = 1_000_000_000
+MICROSECONDS_PER_SECOND = 1_000_000
+MILLISECONDS_PER_SECOND = 1_000
+JOULES_PER_KILOWATT_HOUR = 3_600_000
+BYTES_PER_KIBIBYTE = 1024
+
+
+def emissions_g(energy_j: float, *, pue_ratio: float, intensity_g_per_kwh: float) -> float:
+    """Return the grams of CO2e that ``energy_j`` of IT energy causes at the grid.
+
+    ``pue_ratio`` is facility energy over IT energy (at least 1); the intensity is that of the moment in
+    which the energy was drawn. Source: DESIGN.md §5.
+    """
+    return energy_j / JOULES_PER_KILOWATT_HOUR * pue_ratio * intensity_g_per_kwh
