@@ -1,13 +1,13 @@
 """The errors this package raises.
 
-    ExporterError
-    ├── ConfigError               a setting is wrong: exit 2
-    ├── StateError                the state file cannot be used: start without it
-    └── SourceError               a sensor, kernel file or API failed
-        ├── SourceFormatError     it answered something its format does not allow
-        ├── SourceUnsupportedError  the hardware or kernel does not have it
-        ├── SourcePermissionError   it exists and we may not read it
-        └── DeviceLostError       it was there and is gone
+ExporterError
+├── ConfigError               a setting is wrong: exit 2
+├── StateError                the state file cannot be used: start without it
+└── SourceError               a sensor, kernel file or API failed
+    ├── SourceFormatError     it answered something its format does not allow
+    ├── SourceUnsupportedError  the hardware or kernel does not have it
+    ├── SourcePermissionError   it exists and we may not read it
+    └── DeviceLostError       it was there and is gone
 """
 
 from __future__ import annotations
