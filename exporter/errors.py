@@ -1,13 +1,11 @@
-"""The errors this package raises.
+"""The errors this package raises, as a tree.
 
-ExporterError
-├── ConfigError               a setting is wrong: exit 2
-├── StateError                the state file cannot be used: start without it
-└── SourceError               a sensor, kernel file or API failed
-    ├── SourceFormatError     it answered something its format does not allow
-    ├── SourceUnsupportedError  the hardware or kernel does not have it
-    ├── SourcePermissionError   it exists and we may not read it
-    └── DeviceLostError       it was there and is gone
+* ``ExporterError``
+* ``ConfigError``: a setting is wrong: exit 2
+* ``StateError``: the state file cannot be used: start without it
+* ``SourceError``: a sensor, kernel file or API failed; its kinds:
+  ``SourceFormatError`` (an answer its format does not allow), ``SourceUnsupportedError`` (the hardware or kernel
+  does not have it), ``SourcePermissionError`` (it exists and we may not read it), ``DeviceLostError`` (it is gone).
 """
 
 from __future__ import annotations

@@ -41,7 +41,6 @@ class ComponentShares:
         active_j: joules by use, one entry per leaf of the usage sample, in its order.
         idle_j: joules by claim, likewise.
         unattributed_j: joules nobody is charged for, by reason; reasons without energy are absent.
-        active_j_per_cpu_s: what one CPU second cost, to split a leaf further among its processes.
         idle_power_w: the baseline that was in force, in watts.
         baseline_origin: where the baseline came from.
     """
@@ -52,6 +51,5 @@ class ComponentShares:
     active_j: Sequence[float]
     idle_j: Sequence[float]
     unattributed_j: Mapping[Reason, float]
-    active_j_per_cpu_s: float
     idle_power_w: float
     baseline_origin: BaselineOrigin
