@@ -1,0 +1,92 @@
+"""Reading the history of runs from the state file, while an agent writes it or after."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import StateError
+from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Scope
+from exporter.sensors.records import Component
+from exporter.workloads.records import RunFacts
+
+__all__ = ["History", "PastRun"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """One run on this node, finished or not.
+
+    Attributes:
+        facts: as last seen.
+        started_s: wall-clock start of its oldest process here.
+        seen_s: wall-clock time at which it was last alive.
+        ended_s: wall-clock end, or None while it runs.
+        energy_j: joules by ``ENERGY_COLUMNS``.
+        emissions_g: grams by ``SCOPES``.
+    """
+
+    facts: RunFacts
+    started_s: float
+    seen_s: float
+    ended_s: float | None
+    energy_j: tuple[float, ...]
+    emissions_g: tuple[float, ...]
+
+    def energy_by_component_j(self) -> Mapping[Component, float]:
+        """Return joules, active and idle, of every component that has any."""
+        sums: dict[Component, float] = {}
+        for (component, _), joules in zip(ENERGY_COLUMNS, self.energy_j, strict=True):
+            sums[component] = sums.get(component, 0.0) + joules
+        return {component: joules for component, joules in sums.items() if joules > 0}
+
+    def emissions_by_scope_g(self) -> Mapping[Scope, float]:
+        """Return grams of every scope that has any."""
+        return {scope: grams for scope, grams in zip(SCOPES, self.emissions_g, strict=True) if grams > 0}
+
+
+class History:
+    """The runs in a state file. Opens it for each call, read-only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def runs(self, *, since_s: float = 0.0, name: str = "", limit: int | None = None) -> Sequence[PastRun]:
+        """Return runs last alive after ``since_s`` (wall clock), newest first.
+
+        ``name`` is a glob (sqlite's GLOB) on the run's name or key; empty matches all.
+
+        Raises:
+            StateError: the file is missing or is no state file.
+        """
+        columns = ", ".join((*ENERGY_NAMES, *GRAM_NAMES))
+        query = (
+            f"SELECT facts, started_s, seen_s, ended_s, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
+            " AND (? = '' OR key GLOB ? OR json_extract(facts, '$.name') GLOB ?) ORDER BY seen_s DESC, id DESC LIMIT ?"
+        )
+        if not self._path.is_file():
+            raise StateError(f"state file {self._path} does not exist; has an agent run here with this --state.file?")
+        try:
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as db:
+                rows = db.execute(query, (since_s, name, name, name, -1 if limit is None else limit)).fetchall()
+            return [_past_run(row) for row in rows]
+        except (sqlite3.Error, ValueError, TypeError) as exc:
+            raise StateError(f"state file {self._path} cannot be read: {exc}") from exc
+
+
+def _past_run(row: tuple[object, ...]) -> PastRun:
+    facts, started_s, seen_s, ended_s, *totals = row
+    numbers = [float(str(total)) for total in totals]
+    return PastRun(
+        facts=RunFacts(**json.loads(str(facts))),
+        started_s=float(str(started_s)),
+        seen_s=float(str(seen_s)),
+        ended_s=None if ended_s is None else float(str(ended_s)),
+        energy_j=tuple(numbers[: len(ENERGY_NAMES)]),
+        emissions_g=tuple(numbers[len(ENERGY_NAMES) :]),
+    )

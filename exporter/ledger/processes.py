@@ -1,0 +1,86 @@
+"""The accounts of training processes: a refinement inside their runs, capped, so never part of any sum."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from exporter.attribution.records import ComponentShares
+from exporter.ledger.accounts import ACTIVE_COLUMN, IDLE_COLUMN, Account, ProcessKey
+from exporter.ledger.snapshot import ENERGY_COLUMNS, ProcessTotals
+from exporter.workloads.records import ProcessUsage, RunKey, UsageSample
+
+__all__ = ["ProcessAccounts"]
+
+_ZERO_ENERGY = (0.0,) * len(ENERGY_COLUMNS)
+
+
+class ProcessAccounts:
+    """Running totals of training processes.
+
+    Attributes:
+        accounts: totals by process.
+        changed, dropped: keys to write and to remove since the last save.
+    """
+
+    def __init__(self) -> None:
+        self.accounts: dict[ProcessKey, Account] = {}
+        self.changed: set[ProcessKey] = set()
+        self.dropped: set[ProcessKey] = set()
+        self._born_s: dict[ProcessKey, float] = {}
+        self._seen_s: dict[ProcessKey, float] = {}
+
+    def restore(self, accounts: Mapping[ProcessKey, Account], *, seen_s: float) -> None:
+        """Take over the totals of an earlier agent process on this boot."""
+        self.accounts = dict(accounts)
+        self._seen_s = dict.fromkeys(accounts, seen_s)
+        self._born_s = dict.fromkeys(accounts, float("-inf"))
+
+    def book(
+        self,
+        shares: Sequence[ComponentShares],
+        usage: UsageSample,
+        *,
+        runs: Collection[RunKey],
+        limit: int,
+        now_s: float,
+    ) -> None:
+        """Charge every process of ``runs`` its part, by CPU time, of what its leaf was charged in this interval.
+
+        Newcomers beyond ``limit`` get no account.
+        """
+        for process in usage.processes:
+            key = ProcessKey(process.run, process.rank, process.pid)
+            if key not in self.accounts:
+                if process.run not in runs or len(self.accounts) >= limit:
+                    continue
+                self.accounts[key] = Account()
+                self._born_s[key] = now_s
+            self._seen_s[key] = now_s
+            self.changed.add(key)
+            _charge(self.accounts[key], process, shares, usage)
+
+    def expire(self, *, before_s: float, runs: Collection[RunKey]) -> None:
+        """Drop the processes that were last seen before ``before_s``, and all of ``runs``."""
+        for key in [key for key, seen_s in self._seen_s.items() if seen_s < before_s or key.run in runs]:
+            del self.accounts[key], self._seen_s[key], self._born_s[key]
+            self.changed.discard(key)
+            self.dropped.add(key)
+
+    def totals(self, *, now_s: float) -> list[ProcessTotals]:
+        """Return every process's totals; those first seen at ``now_s`` at zero."""
+        born_s = self._born_s
+        return [
+            ProcessTotals(key.run, key.rank, key.pid, _ZERO_ENERGY if born_s[key] == now_s else tuple(account.energy_j))
+            for key, account in self.accounts.items()
+        ]
+
+
+def _charge(account: Account, process: ProcessUsage, shares: Sequence[ComponentShares], usage: UsageSample) -> None:
+    leaf_cpu_s = usage.leaves[process.leaf].cpu_s
+    if leaf_cpu_s <= 0 or process.cpu_s <= 0:
+        return
+    part = min(process.cpu_s / leaf_cpu_s, 1.0)
+    for share in shares:
+        if share.component in ACTIVE_COLUMN:
+            account.energy_j[ACTIVE_COLUMN[share.component]] += share.active_j[process.leaf] * part
+        account.energy_j[IDLE_COLUMN[share.component]] += share.idle_j[process.leaf] * part

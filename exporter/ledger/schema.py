@@ -1,0 +1,35 @@
+"""The tables of the state file. Column names carry units; the order of the totals is that of ``ENERGY_COLUMNS``."""
+
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES
+
+__all__ = ["ENERGY_NAMES", "GRAM_NAMES", "SCHEMA", "SCHEMA_VERSION"]
+
+SCHEMA_VERSION = 1
+ENERGY_NAMES = tuple(f"{component}_{mode}_j" for component, mode in ENERGY_COLUMNS)
+GRAM_NAMES = tuple(f"{scope}_g" for scope in SCOPES)
+
+_ENERGY = ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in ENERGY_NAMES)
+_TOTALS = f"{_ENERGY}, " + ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in GRAM_NAMES)
+
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leaf(kind TEXT, namespace TEXT, name TEXT, container TEXT, run TEXT, {_TOTALS},
+    PRIMARY KEY(kind, namespace, name, container, run)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS process(run TEXT, rank TEXT, pid INTEGER, {_ENERGY},
+    PRIMARY KEY(run, rank, pid)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS component(component TEXT PRIMARY KEY, totals TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unattributed(component TEXT, reason TEXT, energy_j REAL NOT NULL,
+    PRIMARY KEY(component, reason)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS emissions(scope TEXT PRIMARY KEY, emissions_g REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event(kind TEXT, source TEXT, reason TEXT, amount REAL NOT NULL,
+    PRIMARY KEY(kind, source, reason)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS domain(source TEXT, domain TEXT, device TEXT, raw TEXT NOT NULL, read_at_s REAL NOT NULL,
+    total_j REAL NOT NULL, PRIMARY KEY(source, domain, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS learned(component TEXT PRIMARY KEY, weight_s REAL, mean_busy_ratio REAL, mean_power_w REAL,
+    busy_spread REAL, power_spread REAL, joint_spread REAL, lowest_power_w REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, key TEXT NOT NULL, boot_id TEXT NOT NULL, started_s REAL,
+    seen_s REAL, ended_s REAL, is_live INTEGER NOT NULL DEFAULT 1, facts TEXT, {_TOTALS});
+CREATE INDEX IF NOT EXISTS run_by_key ON run(key);
+CREATE INDEX IF NOT EXISTS run_by_time ON run(seen_s);
+PRAGMA user_version = {SCHEMA_VERSION};
+"""

@@ -1,0 +1,286 @@
+"""The state on disk: one SQLite file with the counters of this boot, what was learned, and the history of runs.
+
+Write-ahead logging without a sync per commit: a killed process loses nothing that was committed, and a power cut
+cannot damage the file; it only loses the last moments of a boot whose counters end with it anyway.
+Source: https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from exporter.attribution.baseline import LearnedPower
+from exporter.attribution.records import Reason
+from exporter.errors import StateError
+from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
+from exporter.ledger.saved import SavedState, StateChanges
+from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, SCHEMA, SCHEMA_VERSION
+from exporter.ledger.snapshot import ComponentTotals
+from exporter.sensors.records import Component, CounterState, DomainKey
+from exporter.workloads.records import RunFacts, RunKey, WorkloadId
+
+__all__ = ["Store"]
+
+_RUNS_INTERVAL_S = 30.0
+_SECONDS_PER_DAY = 86_400
+_TOTALS = (*ENERGY_NAMES, *GRAM_NAMES)
+_PLACES = ",".join("?" * len(_TOTALS))
+_PUT_LEAF = f"INSERT OR REPLACE INTO leaf VALUES (?,?,?,?,?,{_PLACES})"  # noqa: S608 - fixed column names
+_PUT_PROCESS = f"INSERT OR REPLACE INTO process VALUES (?,?,?,{','.join('?' * len(ENERGY_NAMES))})"  # noqa: S608
+_PUT_RUN = (
+    "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, "
+    f"{', '.join(f'{name}=?' for name in _TOTALS)} WHERE id=?"
+)
+
+
+class Store:
+    """An open state file, locked against a second agent.
+
+    Attributes:
+        path: the file.
+        note: what had to be done about a damaged or foreign file, or empty.
+    """
+
+    def __init__(self, path: Path, *, boot_id: str, history_days: int = 400) -> None:
+        """Open or create the file.
+
+        Raises:
+            StateError: it cannot be written, is in use by another agent, or is from a newer version.
+        """
+        self.path = path
+        self.note = ""
+        self._boot_id = boot_id
+        self._history_days = history_days
+        self._run_ids: dict[RunKey, int] = {}
+        self._next_runs_s = 0.0
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._lock = _lock(path)
+            self._db = self._open_or_replace()
+        except (OSError, sqlite3.Error) as exc:
+            raise StateError(f"state file {path}: {exc}; counters will restart with the agent") from exc
+
+    def _open_or_replace(self) -> sqlite3.Connection:
+        try:
+            return _open(self.path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as exc:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+            self.note = f"{self.path} was damaged ({exc}) and has been moved to {aside}; counters start again"
+            return _open(self.path)
+
+    def load(self, *, now_s: float) -> SavedState:
+        """Return what an earlier process of this boot left, or an empty state; older runs are closed in the history.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._translated("read"):
+            learned = {
+                Component(row[0]): LearnedPower(*row[1:])
+                for row in self._db.execute("SELECT * FROM learned")
+                if row[0] in set(Component)
+            }
+            meta = dict(self._db.execute("SELECT key, value FROM meta"))
+            saved_at_s = float(meta.get("saved_at_s", 0.0))
+            if not self._boot_id or meta.get("boot_id") != self._boot_id or saved_at_s > now_s:
+                self._forget_boot()
+                return SavedState(learned=learned)
+            return SavedState(
+                saved_at_s=saved_at_s,
+                ticks=int(meta.get("ticks", 0)),
+                late_ticks=int(meta.get("late_ticks", 0)),
+                learned=learned,
+                components=self._components(),
+                unattributed_j={
+                    (Component(row[0]), Reason(row[1])): row[2]
+                    for row in self._db.execute("SELECT * FROM unattributed")
+                },
+                emissions_g=dict(self._db.execute("SELECT * FROM emissions")),
+                event_counts={tuple(row[:3]): row[3] for row in self._db.execute("SELECT * FROM event")},
+                accounts=self._accounts(),
+                processes={
+                    ProcessKey(RunKey(row[0]), row[1], row[2]): Account(row[3:])
+                    for row in self._db.execute("SELECT * FROM process")
+                },
+                runs=self._live_runs(saved_at_s),
+                domains={
+                    DomainKey(*row[:3]): CounterState(int(row[3]), row[4], row[5])
+                    for row in self._db.execute("SELECT * FROM domain")
+                },
+            )
+
+    def _components(self) -> dict[Component, ComponentTotals]:
+        rows = self._db.execute("SELECT component, totals FROM component")
+        return {Component(name): ComponentTotals(*json.loads(totals)) for name, totals in rows}
+
+    def _accounts(self) -> dict[LeafKey, Account]:
+        accounts = {}
+        for row in self._db.execute("SELECT * FROM leaf"):
+            key = LeafKey(WorkloadId(*row[:4]), RunKey(row[4]) if row[4] else None)
+            accounts[key] = Account(row[5 : 5 + len(ENERGY_NAMES)], row[5 + len(ENERGY_NAMES) :])
+        return accounts
+
+    def _live_runs(self, saved_at_s: float) -> list[RunRecord]:
+        records = []
+        for row_id, seen_s, ended_s, facts in self._db.execute(
+            "SELECT id, seen_s, ended_s, facts FROM run WHERE is_live"
+        ).fetchall():
+            known = RunFacts(**json.loads(facts))
+            self._run_ids[known.key] = row_id
+            age_s = 0.0 if ended_s is None else max(self._wall_of_save() - seen_s, 0.0)
+            records.append(RunRecord(known, born_s=float("-inf"), seen_s=saved_at_s - age_s, seen_wall_s=seen_s))
+        return records
+
+    def _wall_of_save(self) -> float:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'saved_wall_s'").fetchone()
+        return float(row[0]) if row else 0.0
+
+    def _forget_boot(self) -> None:
+        with self._db:
+            for table in ("leaf", "process", "component", "unattributed", "emissions", "event", "domain"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
+            self._db.execute("UPDATE run SET is_live = 0, ended_s = COALESCE(ended_s, seen_s) WHERE is_live")
+
+    def save(
+        self,
+        changes: StateChanges,
+        *,
+        run_totals: Mapping[RunKey, Account],
+        domains: Mapping[DomainKey, CounterState],
+        learned: Mapping[Component, LearnedPower],
+        meta: Mapping[str, str],
+    ) -> None:
+        """Write all changes in one transaction: after a crash either all or none of them are there.
+
+        Raises:
+            StateError: nothing was written; the caller should pass a full set of changes next time.
+        """
+        with self._translated("written"), self._db:
+            put = self._db.executemany
+            if changes.is_full:
+                self._db.execute("DELETE FROM leaf")
+                self._db.execute("DELETE FROM process")
+            put(
+                "DELETE FROM leaf WHERE kind=? AND namespace=? AND name=? AND container=? AND run=?",
+                [(*key.workload, key.run or "") for key in changes.dropped_leaves],
+            )
+            put("DELETE FROM process WHERE run=? AND rank=? AND pid=?", changes.dropped_processes)
+            put(_PUT_LEAF, _leaf_rows(changes))
+            put(_PUT_PROCESS, [(*key, *changes.process_accounts[key].energy_j) for key in changes.processes])
+            put(
+                "INSERT OR REPLACE INTO component VALUES (?,?)",
+                [(name, json.dumps(totals)) for name, totals in changes.components.items()],
+            )
+            put(
+                "INSERT OR REPLACE INTO unattributed VALUES (?,?,?)",
+                [(*key, joules) for key, joules in changes.unattributed_j.items()],
+            )
+            put("INSERT OR REPLACE INTO emissions VALUES (?,?)", changes.emissions_g.items())
+            put("INSERT OR REPLACE INTO event VALUES (?,?,?,?)", [(*k, v) for k, v in changes.event_counts.items()])
+            put(
+                "INSERT OR REPLACE INTO domain VALUES (?,?,?,?,?,?)",
+                [(*key, str(state.raw), state.read_at_s, state.total_j) for key, state in domains.items()],
+            )
+            put(
+                "INSERT OR REPLACE INTO learned VALUES (?,?,?,?,?,?,?,?)",
+                [(component, *state) for component, state in learned.items()],
+            )
+            put(
+                "INSERT OR REPLACE INTO meta VALUES (?,?)",
+                [*meta.items(), ("boot_id", self._boot_id), ("saved_at_s", repr(changes.now_s))],
+            )
+            self._save_runs(changes, run_totals)
+
+    def runs_are_due(self, changes: StateChanges) -> bool:
+        """Tell whether the next save writes runs, so that their totals are worth adding up."""
+        return bool(changes.runs or changes.is_full) or changes.now_s >= self._next_runs_s
+
+    def _save_runs(self, changes: StateChanges, totals: Mapping[RunKey, Account]) -> None:
+        keys = set(changes.runs)
+        if changes.is_full or changes.now_s >= self._next_runs_s:
+            self._next_runs_s = changes.now_s + _RUNS_INTERVAL_S
+            keys.update(changes.run_records)
+        for key in keys & totals.keys():
+            self._save_run(changes.run_records[key], totals[key])
+        for key in changes.dropped_runs:
+            row_id = self._run_ids.pop(key, None)
+            self._db.execute("UPDATE run SET is_live = 0, ended_s = COALESCE(ended_s, seen_s) WHERE id = ?", (row_id,))
+
+    def _save_run(self, record: RunRecord, totals: Account) -> None:
+        facts = record.facts
+        if facts.key not in self._run_ids:
+            cursor = self._db.execute("INSERT INTO run(key, boot_id) VALUES (?,?)", (facts.key, self._boot_id))
+            self._run_ids[facts.key] = cursor.lastrowid or 0
+        ended_s = None if facts.is_alive else record.seen_wall_s
+        values = (facts.started_s, record.seen_wall_s, ended_s, json.dumps(asdict(facts)))
+        row_id = self._run_ids[facts.key]
+        self._db.execute(_PUT_RUN, (*values, *totals.energy_j, *totals.emissions_g, row_id))
+
+    def forget_old_runs(self, *, wall_s: float) -> None:
+        """Delete runs from the history that ended longer ago than the configured days."""
+        with self._translated("written"), self._db:
+            limit_s = wall_s - self._history_days * _SECONDS_PER_DAY
+            self._db.execute("DELETE FROM run WHERE NOT is_live AND seen_s < ?", (limit_s,))
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+        os.close(self._lock)
+
+    @contextmanager
+    def _translated(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as exc:
+            raise StateError(f"state file {self.path} cannot be {done}: {exc}") from exc
+
+
+def _leaf_rows(changes: StateChanges) -> Iterator[tuple[object, ...]]:
+    for key in changes.accounts if changes.is_full else changes.leaves:
+        account = changes.accounts[key]
+        yield (*key.workload, key.run or "", *account.energy_j, *account.emissions_g)
+
+
+def _lock(path: Path) -> int:
+    """Take the lock beside the file; the kernel drops it with the process. Source: flock(2)."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(lock)
+        raise StateError(f"state file {path} is in use by another agent; give this one its own --state.file") from exc
+    return lock
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA cache_size = -256")
+        _migrate(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StateError(f"state file {path} is from a newer version of wattribute; move it away to go on")
+    db.executescript(SCHEMA)
+    db.execute("SELECT count(*) FROM run").fetchone()
