@@ -73,11 +73,11 @@ class LearnedPower(NamedTuple):
     lowest_power_w: float = math.inf
 
     def observed(self, *, power_w: float, busy_ratio: float, interval_s: float, half_life_s: float) -> LearnedPower:
-        """Return the state after one more interval. Intervals without a length change nothing.
+        """Return the state after one more interval. Intervals without length or without power change nothing.
 
         Source: West's update of weighted mean and co-moments (CACM 22, 1979), with exponential forgetting.
         """
-        if interval_s <= 0:
+        if interval_s <= 0 or power_w <= 0:
             return self
         keep = 0.5 ** (interval_s / half_life_s)
         weight_s = self.weight_s * keep + interval_s

@@ -34,8 +34,8 @@ _TOTALS = (*ENERGY_NAMES, *GRAM_NAMES)
 _PLACES = ",".join("?" * len(_TOTALS))
 _PUT_LEAF = f"INSERT OR REPLACE INTO leaf VALUES (?,?,?,?,?,{_PLACES})"  # noqa: S608 - fixed column names
 _PUT_PROCESS = f"INSERT OR REPLACE INTO process VALUES (?,?,?,{','.join('?' * len(ENERGY_NAMES))})"  # noqa: S608
-_PUT_RUN = (
-    "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, "
+_PUT_RUN = (  # fixed column names
+    "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, "  # noqa: S608
     f"{', '.join(f'{name}=?' for name in _TOTALS)} WHERE id=?"
 )
 
