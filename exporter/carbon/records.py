@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from exporter.health import Finding, SourceEvent
 
-__all__ = ["CarbonState", "Intensity", "IntensityProvider", "Signal"]
+__all__ = ["NO_CARBON", "CarbonState", "Intensity", "IntensityProvider", "Signal"]
 
 Signal = Literal["average", "marginal", "market"]
 
@@ -55,6 +55,10 @@ class CarbonState:
     pue_ratio: float = 1.0
     events: Sequence[SourceEvent] = ()
     findings: Sequence[Finding] = ()
+
+
+NO_CARBON = CarbonState(average=None)
+"""Nothing is known: energy flows, emissions are absent."""
 
 
 class IntensityProvider(Protocol):

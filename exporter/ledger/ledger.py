@@ -7,12 +7,12 @@ sums over the remaining accounts stay what they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.attribution.records import ComponentShares, Reason
-from exporter.carbon.records import CarbonState
-from exporter.health import EventKind, SourceEvent
+from exporter.carbon.records import NO_CARBON, CarbonState
+from exporter.health import EventKind, Finding, SourceEvent
 from exporter.ledger.accounts import (
     ACTIVE_COLUMN,
     COLUMNS_OF,
@@ -38,7 +38,7 @@ from exporter.ledger.snapshot import (
     Snapshot,
     WorkloadTotals,
 )
-from exporter.sensors.records import Component, ComponentEnergy, EnergySample
+from exporter.sensors.records import Component, ComponentEnergy, DomainTotal, EnergySample
 from exporter.units import emissions_g
 from exporter.workloads.records import RunFacts, RunKey, UsageSample, WorkloadId
 
@@ -71,6 +71,11 @@ class Ledger:
         self._now_s = 0.0
         self._wall_s = 0.0
         self._changes = StateChanges()
+
+    @property
+    def components(self) -> Collection[Component]:
+        """The components that ever had a source on this boot."""
+        return self._components.keys()
 
     # -- booking ---------------------------------------------------------------------------------
 
@@ -271,7 +276,13 @@ class Ledger:
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def snapshot(self, energy: EnergySample, carbon: CarbonState, agent: AgentStats) -> Snapshot:
+    def snapshot(
+        self,
+        domains: Sequence[DomainTotal] = (),
+        carbon: CarbonState = NO_CARBON,
+        findings: Sequence[Finding] = (),
+        agent: AgentStats | None = None,
+    ) -> Snapshot:
         """Return the immutable totals of this moment.
 
         What was first seen in this very interval is shown at zero, so that a rate sees its first joules on the next
@@ -297,11 +308,11 @@ class Ledger:
             workloads=[self._workload_totals(key, account) for key, account in workloads.items()],
             runs=[self._run_totals(record, runs.get(key)) for key, record in self._runs.items()],
             processes=self._processes.totals(now_s=self._now_s),
-            domains=tuple(energy.domains),
+            domains=tuple(domains),
             carbon=carbon,
-            findings=(),
+            findings=tuple(findings),
             event_counts=dict(self._event_counts),
-            agent=agent,
+            agent=agent or AgentStats(),
         )
 
     def _workload_totals(self, workload: WorkloadId, account: Account) -> WorkloadTotals:

@@ -9,16 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.attribution import Baseline, Mode, Reason, attribute
-from exporter.carbon.records import CarbonState, Intensity
+from exporter.carbon.records import NO_CARBON, CarbonState, Intensity
 from exporter.health import SourceEvent
-from exporter.ledger import ENERGY_COLUMNS, AgentStats, Ledger, LedgerSettings, Snapshot, Store
+from exporter.ledger import ENERGY_COLUMNS, Ledger, LedgerSettings, Snapshot, Store
 from exporter.ledger.accounts import OVERFLOW_RUN, OVERFLOW_WORKLOAD
 from exporter.sensors.records import Component, EnergySample
 from exporter.units import emissions_g
 from exporter.workloads.records import LeafUsage, ProcessUsage, RunKey, UsageSample, WorkloadId
 from tests.attribution.samples import component_energy, energy_sample, joules, leaves, unit, usage_sample
 
-NO_CARBON = CarbonState(average=None)
 BASELINE = Baseline(10.0, "configured")
 CPU_ACTIVE = ENERGY_COLUMNS.index((Component.CPU, Mode.ACTIVE))
 
@@ -62,7 +61,7 @@ class Node:
         energy = energy_sample(component_energy(down_j, interval_s=down_s))
         self._count(energy)
         self.ledger.book_down_time(energy, NO_CARBON, now_s=self.now_s, wall_s=self.now_s)
-        return self.ledger.snapshot(energy, NO_CARBON, AgentStats())
+        return self.ledger.snapshot()
 
     def tick(
         self,
@@ -79,7 +78,7 @@ class Node:
         self.ledger.book(energy, shares, usage, state, now_s=self.now_s, wall_s=self.now_s)
         if self.store:
             self.save(full=False)
-        return self.ledger.snapshot(energy, state, AgentStats())
+        return self.ledger.snapshot()
 
     def save(self, *, full: bool) -> None:
         assert self.store

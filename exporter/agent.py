@@ -1,0 +1,144 @@
+"""The agent: one node's accounts on a fixed clock, served over HTTP from memory.
+
+The loop runs in the thread that calls ``run``; the server has its own. A scrape reads the last snapshot and nothing
+else. Signals only set flags: what they ask for happens between two ticks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from exporter.clock import Clock
+from exporter.config import Settings
+from exporter.errors import ConfigError, ExporterError
+from exporter.exposition import App, Server, SnapshotBoard
+from exporter.host import Roots
+from exporter.ledger import Snapshot
+from exporter.logs import HealthLog
+from exporter.node import Node
+
+__all__ = ["Agent"]
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Samples, serves and saves until it is told to stop.
+
+    Args:
+        settings: everything that can be set.
+        roots: where the host's kernel interfaces are mounted.
+        clock: the time.
+        reload: returns new settings or raises ConfigError; called between two ticks after ``request_reload``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roots: Roots,
+        clock: Clock,
+        reload: Callable[[], Settings] | None = None,
+    ) -> None:
+        self.board = SnapshotBoard(clock)
+        self._settings = settings
+        self._clock = clock
+        self._reload = reload
+        self._node = Node(settings, roots=roots, clock=clock)
+        self._health_log = HealthLog()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._reload_is_due = False
+        self._config_is_good = True
+        self._config_loaded_s = clock.wall_s()
+        self._started = False
+
+    def run(self) -> int:
+        """Serve and sample until ``stop``; return the process's exit code: 1 if the address cannot be bound."""
+        app = App(self.board, self._settings.web, interval_s=self._settings.sampling.interval_s)
+        server = Server(self._settings.web.listen, app, self._settings.web)
+        try:
+            server.start()
+        except ExporterError as exc:
+            _log.error("cannot serve", extra={"reason": str(exc)})  # noqa: TRY400 - the reason says it all
+            return 1
+        try:
+            _log.info("serving", extra={"addresses": ",".join(server.addresses)})
+            self._loop()
+        finally:
+            server.stop()
+            self.close()
+        return 0
+
+    def stop(self) -> None:
+        """Ask ``run`` to take a last sample, save and return. Safe in a signal handler."""
+        self._stop.set()
+        self._wake.set()
+
+    def request_reload(self) -> None:
+        """Ask for the configuration to be read again between two ticks. Safe in a signal handler."""
+        self._reload_is_due = True
+        self._wake.set()
+
+    def tick(self, *, is_late: bool = False) -> Snapshot:
+        """Take one sample, publish and return it; the first call also takes over the saved state."""
+        if not self._started:
+            self._started = True
+            self._publish(self._node.start())
+        return self._publish(self._node.tick(is_late=is_late))
+
+    def start(self) -> Snapshot:
+        """Take over the saved state and set the baselines without an interval; publish and return the totals."""
+        self._started = True
+        return self._publish(self._node.start())
+
+    def close(self) -> None:
+        """Save everything and release what is open."""
+        self._node.close()
+
+    def _loop(self) -> None:
+        self.start()
+        due_s = self._clock.monotonic_s() + self._settings.sampling.interval_s
+        while not self._stop.is_set():
+            self._wake.wait(max(due_s - self._clock.monotonic_s(), 0.0))
+            self._wake.clear()
+            late_s = self._clock.monotonic_s() - due_s
+            if late_s >= 0 or self._stop.is_set():
+                interval_s = self._settings.sampling.interval_s
+                self.tick(is_late=late_s > interval_s / 2)
+                due_s += interval_s * (1 + max(int(late_s / interval_s), 0))
+            if self._reload_is_due:
+                self._reload_is_due = False
+                self._apply_reload()
+
+    def _apply_reload(self) -> None:
+        if self._reload is None:
+            _log.warning("nothing to reload: started without a configuration file")
+            return
+        try:
+            settings = self._reload()
+        except ConfigError as exc:
+            self._config_is_good = False
+            for problem in exc.problems:
+                _log.error("configuration kept", extra={"problem": problem})
+            return
+        self._config_is_good = True
+        self._config_loaded_s = self._clock.wall_s()
+        if settings == self._settings:
+            _log.info("configuration reloaded, nothing changed")
+            return
+        if settings.web != self._settings.web or settings.ledger.state_path != self._settings.ledger.state_path:
+            _log.warning("changes of web and of ledger.state_path take effect at the next start")
+        self._settings = settings
+        self._node.reconfigure(settings)
+        _log.info("configuration reloaded")
+
+    def _publish(self, snapshot: Snapshot) -> Snapshot:
+        stats = replace(snapshot.agent, config_reload_ok=self._config_is_good, config_loaded_s=self._config_loaded_s)
+        snapshot = replace(snapshot, agent=stats)
+        self._health_log.note(snapshot.findings)
+        self.board.publish(snapshot)
+        return snapshot
