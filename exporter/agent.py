@@ -63,7 +63,7 @@ class Agent:
         try:
             server.start()
         except ExporterError as exc:
-            _log.error("cannot serve", extra={"reason": str(exc)})  # noqa: TRY400 - the reason says it all
+            _log.error("cannot serve", extra={"reason": str(exc)})
             return 1
         try:
             _log.info("serving", extra={"addresses": ",".join(server.addresses)})

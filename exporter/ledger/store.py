@@ -63,8 +63,12 @@ class Store:
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._lock = _lock(path)
+        except OSError as exc:
+            raise StateError(f"state file {path}: {exc}; counters will restart with the agent") from exc
+        try:
             self._db = self._open_or_replace()
-        except (OSError, sqlite3.Error) as exc:
+        except (OSError, sqlite3.Error, StateError) as exc:
+            self._unlock()
             raise StateError(f"state file {path}: {exc}; counters will restart with the agent") from exc
 
     def _open_or_replace(self) -> sqlite3.Connection:
@@ -73,53 +77,68 @@ class Store:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as exc:
-            aside = self.path.with_name(f"{self.path.name}.damaged")
-            for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
-            self.note = f"{self.path} was damaged ({exc}) and has been moved to {aside}; counters start again"
-            return _open(self.path)
+            return self._replace(exc)
+
+    def _replace(self, reason: Exception) -> sqlite3.Connection:
+        """Move a damaged file aside, where somebody may still look into it, and open a new one."""
+        aside = Path(f"{self.path}.damaged")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+        self.note = f"{self.path} was damaged ({reason}) and has been moved to {aside}; counters start again"
+        return _open(self.path)
 
     def load(self, *, now_s: float) -> SavedState:
         """Return what an earlier process of this boot left, or an empty state; older runs are closed in the history.
+
+        A file whose content makes no sense is moved aside, like one that is no database.
 
         Raises:
             StateError: the file cannot be read.
         """
         with self._translated("read"):
-            learned = {
-                Component(row[0]): LearnedPower(*row[1:])
-                for row in self._db.execute("SELECT * FROM learned")
-                if row[0] in set(Component)
-            }
-            meta = dict(self._db.execute("SELECT key, value FROM meta"))
-            saved_at_s = float(meta.get("saved_at_s", 0.0))
-            if not self._boot_id or meta.get("boot_id") != self._boot_id or saved_at_s > now_s:
-                self._forget_boot()
-                return SavedState(learned=learned)
-            return SavedState(
-                saved_at_s=saved_at_s,
-                ticks=int(meta.get("ticks", 0)),
-                late_ticks=int(meta.get("late_ticks", 0)),
-                learned=learned,
-                components=self._components(),
-                unattributed_j={
-                    (Component(row[0]), Reason(row[1])): row[2]
-                    for row in self._db.execute("SELECT * FROM unattributed")
-                },
-                emissions_g=dict(self._db.execute("SELECT * FROM emissions")),
-                event_counts={tuple(row[:3]): row[3] for row in self._db.execute("SELECT * FROM event")},
-                accounts=self._accounts(),
-                processes={
-                    ProcessKey(RunKey(row[0]), row[1], row[2]): Account(row[3:])
-                    for row in self._db.execute("SELECT * FROM process")
-                },
-                runs=self._live_runs(saved_at_s),
-                domains={
-                    DomainKey(*row[:3]): CounterState(int(row[3]), row[4], row[5])
-                    for row in self._db.execute("SELECT * FROM domain")
-                },
-            )
+            try:
+                return self._load(now_s=now_s)
+            except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as exc:
+                if isinstance(exc, sqlite3.OperationalError):
+                    raise
+                self._db.close()
+                self._db = self._replace(exc)
+                return SavedState()
+
+    def _load(self, *, now_s: float) -> SavedState:
+        learned = {
+            Component(row[0]): LearnedPower(*row[1:])
+            for row in self._db.execute("SELECT * FROM learned")
+            if row[0] in set(Component)
+        }
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        saved_at_s = float(meta.get("saved_at_s", 0.0))
+        if not self._boot_id or meta.get("boot_id") != self._boot_id or saved_at_s > now_s:
+            self._forget_boot()
+            return SavedState(learned=learned)
+        return SavedState(
+            saved_at_s=saved_at_s,
+            ticks=int(meta.get("ticks", 0)),
+            late_ticks=int(meta.get("late_ticks", 0)),
+            learned=learned,
+            components=self._components(),
+            unattributed_j={
+                (Component(row[0]), Reason(row[1])): row[2] for row in self._db.execute("SELECT * FROM unattributed")
+            },
+            emissions_g=dict(self._db.execute("SELECT * FROM emissions")),
+            event_counts={tuple(row[:3]): row[3] for row in self._db.execute("SELECT * FROM event")},
+            accounts=self._accounts(),
+            processes={
+                ProcessKey(RunKey(row[0]), row[1], row[2]): Account(row[3:])
+                for row in self._db.execute("SELECT * FROM process")
+            },
+            runs=self._live_runs(saved_at_s),
+            domains={
+                DomainKey(*row[:3]): CounterState(int(row[3]), row[4], row[5])
+                for row in self._db.execute("SELECT * FROM domain")
+            },
+        )
 
     def _components(self) -> dict[Component, ComponentTotals]:
         rows = self._db.execute("SELECT component, totals FROM component")
@@ -238,7 +257,12 @@ class Store:
         """Close the file and release the lock."""
         with suppress(sqlite3.Error):
             self._db.close()
-        os.close(self._lock)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     @contextmanager
     def _translated(self, done: str) -> Iterator[None]:
