@@ -49,6 +49,7 @@ class SensorSet:
         self._cpu = read_cpu_facts(roots.procfs)
         rating = find_rating(self._cpu.model_name)
         self._estimate = estimate_for(self._cpu, rating, settings)
+        self._estimate_finding = self._estimate.finding()
         rapl = RAPL_VIRTUAL if self._cpu.is_virtual else RAPL
         max_package_w = _max_package_w(settings, rating.tdp_w if rating else None)
         looks: dict[str, Callable[[], Look]] = {
@@ -225,7 +226,7 @@ class SensorSet:
                 group_findings = _as_virtual(group_findings, is_used=self._settings.allow_virtual)
             findings.extend(group_findings)
         if self._uses_estimate():
-            findings.append(self._estimate.finding())
+            findings.append(self._estimate_finding)
         elif CPU_ESTIMATE in self._settings.required_sources:
             findings.append(Finding(source=CPU_ESTIMATE, state="absent", detail="a sensor measures the CPU"))
         if self._cpu.has_sgx and any(group.name == RAPL and group.meters for group in self._groups):
