@@ -96,7 +96,7 @@ def model_key(model_name: str) -> str:
     "Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz" becomes "xeon gold 6248"; a name that only says "Xeon" or "EPYC", as
     clouds show it, becomes just that and is in no table.
     """
-    text = _MARKS.sub(" ", model_name.lower())
+    text = _MARKS.sub("", model_name.lower())
     text = _TAIL.sub("", text)
     return " ".join(_FILLERS.sub(" ", text).split())
 

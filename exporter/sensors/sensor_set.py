@@ -77,6 +77,8 @@ class SensorSet:
         """
         for group in self._groups:
             group.restore(states)
+        measuring = {group.name for group in self._groups} - (set() if self._settings.allow_virtual else {RAPL_VIRTUAL})
+        self._has_measured_cpu = any(key.source in measuring and key.domain == "package" for key in states)
         return self._sample(busy_ratio=0.0)
 
     def sample(self, *, busy_ratio: float) -> EnergySample:
@@ -102,6 +104,7 @@ class SensorSet:
     def _sample(self, *, busy_ratio: float) -> EnergySample:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         events: list[SourceEvent] = []
+        is_estimated = self._uses_estimate()  # asked first: a sensor's first read ends an interval without joules
         self._look_if_due(now_s, events)
         readings: list[Reading] = []
         is_busy = busy_ratio > _BUSY_RATIO
@@ -113,9 +116,9 @@ class SensorSet:
         components = self._summed(readings)
         interval_s = 0.0 if self._sampled_at_s is None else now_s - self._sampled_at_s
         self._sampled_at_s = now_s
-        estimated = self._estimated(busy_ratio=busy_ratio, interval_s=interval_s, events=events)
-        if estimated is not None:
-            components[Component.CPU] = estimated
+        if is_estimated and Component.CPU not in components:
+            estimated = self._estimated(busy_ratio=busy_ratio, interval_s=interval_s, events=events)
+            components |= {Component.CPU: estimated} if estimated else {}
         other = self._other(readings, components)
         if other is not None:
             components[Component.OTHER] = other
@@ -162,7 +165,6 @@ class SensorSet:
             parts = [reading for reading in readings if self._placements[reading.meter.key].component is component]
             if parts:
                 components[component] = self._sum(component, parts)
-        self._has_measured_cpu = self._has_measured_cpu or Component.CPU in components
         return components
 
     def _sum(self, component: Component, parts: Sequence[Reading]) -> ComponentEnergy:
@@ -181,18 +183,18 @@ class SensorSet:
         )
 
     def _uses_estimate(self) -> bool:
-        """Whether the CPU is estimated: only while no sensor ever gave its energy and none is about to."""
+        """Whether the CPU is estimated: only while no sensor of it was ever read and none is about to be."""
         if self._has_measured_cpu or self._is_named(CPU_ESTIMATE, self._settings.disabled_sources):
             return False
-        return not any(
-            meter.is_open and not group.is_failing(meter) and self._placements[meter.key].component is Component.CPU
-            for group in self._groups
-            for meter in group.meters
-        )
+        for group in self._groups:
+            for meter in group.meters:
+                if self._placements[meter.key].component is Component.CPU:
+                    self._has_measured_cpu = self._has_measured_cpu or meter.state is not None
+                    if meter.state is not None or (meter.is_open and not group.is_failing(meter)):
+                        return False
+        return True
 
     def _estimated(self, *, busy_ratio: float, interval_s: float, events: list[SourceEvent]) -> ComponentEnergy | None:
-        if not self._uses_estimate():
-            return None
         energy = self._estimate.energy(busy_ratio=busy_ratio, interval_s=interval_s)
         if energy is None and interval_s > 0:
             events.append(SourceEvent(CPU_ESTIMATE, "gap_seconds", "too_long", interval_s))

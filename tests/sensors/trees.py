@@ -91,7 +91,7 @@ class Tree:
         links = self.roots.sysfs / "class/powercap"
         links.mkdir(parents=True, exist_ok=True)
         relative = Path("../../devices/virtual/powercap")
-        for name, target in ((zone.split(":")[0], path), (zone, path)):
+        for name, target in ((zone.split(":", maxsplit=1)[0], path), (zone, path)):
             inside = self.powercap / name if ":" not in name else target
             if not (links / name).is_symlink():
                 (links / name).symlink_to(relative / inside.relative_to(self.powercap))
