@@ -64,7 +64,7 @@ def classify_cgroup(path: str, *, user_name: UserName | None = None) -> CgroupId
 
 
 def _owner(segments: Sequence[str], index: int, found: CgroupIdentity) -> CgroupIdentity:
-    """A container below a pod's or a job's segment is that pod's or job's, whatever runs inside it."""
+    """Return the pod or job around a container, whatever runs inside it, else ``found`` itself."""
     if found.pod_uid or found.job_system:
         return found
     owners = (rule(segments, above) for above in range(index - 1, -1, -1) for rule in (_pod, _slurm, _pbs, _lsf))
@@ -150,7 +150,7 @@ def _machine(segments: Sequence[str], index: int) -> CgroupIdentity | None:
 
 
 def _systemd(segments: Sequence[str], user_name: UserName | None) -> WorkloadId | None:
-    """The outermost unit; below a user's manager the outermost unit of that user; else the innermost slice."""
+    """Return the outermost unit; below a user's manager that of the user; else the innermost slice."""
     user = ""
     manager = ""
     for segment in segments:

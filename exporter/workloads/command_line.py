@@ -46,7 +46,7 @@ def parse_command(raw: bytes, comm: str, *, keep_script: bool) -> CommandFacts:
 
 
 def _programs(arguments: Sequence[str]) -> list[str]:
-    """The program, and what it runs if it is an interpreter: a script's base name or a module."""
+    """Return the program, and what it runs if it is an interpreter: a script's base name or a module."""
     program = _base_name(arguments[0]).removeprefix("-")
     if _INTERPRETER.match(program) is None:
         return [program]

@@ -104,7 +104,7 @@ def _hosts(cluster: object) -> dict[str, list[str]]:
 
 
 def _position(task: object, hosts: Mapping[str, list[str]]) -> dict[str, str]:
-    """The task's place among those that train: the chief, then the workers by index."""
+    """Return the task's place among those that train: the chief, then the workers by index."""
     sizes = {role: len(hosts.get(role, ())) for role in _RANKED_ROLES}
     world = {"TF_CONFIG.world_size": str(sum(sizes.values()))}
     if not isinstance(task, dict) or task.get("type") not in sizes or not isinstance(task.get("index"), int):

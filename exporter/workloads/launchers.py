@@ -35,7 +35,7 @@ class LaunchSystem(NamedTuple):
         framework: the word for ``RunFacts.framework`` where nothing more specific is found.
         needs: variables that must all be present and not be one of ``meaningless``.
         key: variables the key is made of; absent ones count as empty.
-        scope: ``global``: the key is good on all nodes; ``window``: only near the start time; ``local``: this node.
+        scope: ``global``: the key is good on all nodes at any time; ``window``: only near the start time.
         address: among ``key``, the one that holds a network address; a loopback address makes the key local.
         meaningless: values of the needed variables that say nothing.
         name: variables whose value is a name for people, the best first.
@@ -77,6 +77,8 @@ class Framework(NamedTuple):
     lacks: tuple[str, ...] = ()
 
 
+_NO_RAY_JOB = frozenset({"", "nil", "ffffffff"})
+
 LAUNCH_SYSTEMS = (
     LaunchSystem(
         "slurm",
@@ -116,12 +118,20 @@ LAUNCH_SYSTEMS = (
     LaunchSystem(
         "ray",
         "ray",
+        needs=("RAY_JOB_ID", "RAY_CLUSTER_NAME"),
+        key=("RAY_CLUSTER_NAMESPACE", "RAY_CLUSTER_NAME", "RAY_JOB_ID"),
+        meaningless=_NO_RAY_JOB,
+        name=("RAY_CLUSTER_NAME",),
+        owner="RAY_JOB_ID",
+    ),
+    LaunchSystem(
+        "ray",
+        "ray",
         needs=("RAY_JOB_ID",),
-        key=("RAY_CLUSTER_NAMESPACE", "RAY_CLUSTER_NAME", "RAY_ADDRESS", "RAY_JOB_ID"),
+        key=("RAY_ADDRESS", "RAY_JOB_ID"),
         scope="window",
         address="RAY_ADDRESS",
-        meaningless=frozenset({"", "nil", "ffffffff"}),
-        name=("RAY_CLUSTER_NAME",),
+        meaningless=_NO_RAY_JOB,
         owner="RAY_JOB_ID",
     ),
     LaunchSystem(
@@ -134,7 +144,7 @@ LAUNCH_SYSTEMS = (
     LaunchSystem(
         "rendezvous",
         "torch",
-        needs=("MASTER_PORT",),
+        needs=("MASTER_PORT", "WORLD_SIZE"),
         key=("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"),
         scope="window",
         address="MASTER_ADDR",
@@ -227,8 +237,42 @@ LAUNCHER_PROGRAMS: Mapping[str, str] = MappingProxyType(
 """Programs, Python modules and process names that launch ranks, and the framework each stands for."""
 
 WRAPPER_PROGRAMS = frozenset(
-    "sh bash dash ash ksh zsh fish busybox tini dumb-init catatonit docker-init s6-svscan s6-supervise timeout nohup "
-    "env nice ionice taskset numactl stdbuf setsid time sudo su gosu su-exec srun xargs conda apptainer singularity "
-    "starter starter-suid".split()
+    {
+        "sh",
+        "bash",
+        "dash",
+        "ash",
+        "ksh",
+        "zsh",
+        "fish",
+        "busybox",
+        "tini",
+        "dumb-init",
+        "catatonit",
+        "docker-init",
+        "s6-svscan",
+        "s6-supervise",
+        "timeout",
+        "nohup",
+        "env",
+        "nice",
+        "ionice",
+        "taskset",
+        "numactl",
+        "stdbuf",
+        "setsid",
+        "time",
+        "sudo",
+        "su",
+        "gosu",
+        "su-exec",
+        "srun",
+        "xargs",
+        "conda",
+        "apptainer",
+        "singularity",
+        "starter",
+        "starter-suid",
+    }
 )
 """Programs that only start others and use next to no CPU themselves."""
