@@ -26,6 +26,7 @@ class Run:
         signature: where later processes with the same claim find it, or None.
         members: pids that hold it alive.
         adopted: pids of wrappers that belong to it as long as it has members.
+        window: number of the start window that its key was made with.
     """
 
     key: RunKey
@@ -33,6 +34,7 @@ class Run:
     signature: tuple[object, ...] | None
     members: set[int] = field(default_factory=set)
     adopted: set[int] = field(default_factory=set)
+    window: int = 0
     _framework: str = ""
     _names: dict[int, str] = field(default_factory=dict)
     _uid: int = -1

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from exporter.workloads.facts import ProcessFacts
 from exporter.workloads.records import RunFacts, RunKey
 from exporter.workloads.rules import RunSettings
+from exporter.workloads.run_jobs import Job, JobIndex, decides_key
 from exporter.workloads.run_keys import (
     WINDOW_S,
     Claim,
@@ -32,11 +33,7 @@ __all__ = ["RunTable"]
 
 _ANCESTORS = 64
 _ADOPTING_KINDS = frozenset({"pod", "container", "slurm_job", "pbs_job", "lsf_job", "unit", "user_unit"})
-_STEP_DAEMON = "slurmstepd"
-_NO_TASK_STEPS = frozenset({"extern"})
 _ADOPTED_RANK_STRENGTH = 8
-
-_Job = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -46,7 +43,7 @@ class _Node:
     facts: ProcessFacts
     place: RankClaim
     claim: Claim | None = None
-    job: _Job | None = None
+    job: Job | None = None
     run: Run | None = None
     is_adopted: bool = False
     was_seen_twice: bool = False
@@ -66,9 +63,7 @@ class RunTable:
         self._children: dict[int, set[int]] = {}
         self._runs: dict[RunKey, Run] = {}
         self._by_signature: dict[tuple[object, ...], Run] = {}
-        self._waiting: dict[_Job, set[int]] = {}
-        self._job_ids: dict[str, str] = {}
-        self._job_sizes: dict[_Job, int] = {}
+        self._jobs = JobIndex()
         self._ended_windows: dict[tuple[tuple[str, ...], int], int] = {}
         self._ended: dict[RunKey, RunFacts] = {}
         self._facts: dict[RunKey, RunFacts] = {}
@@ -83,8 +78,10 @@ class RunTable:
         """
         changed: set[int] = set()
         node = self._place(process, changed)
-        self._set_job(node)
+        self._set_job(node, self._find_job(node))
         run = self._find_run(node, changed)
+        if node.is_adopted and run is node.run and process.line.wrapper:
+            return changed
         if run is not None:
             self._assign(node, run, changed)
             self._adopt_upwards(node, changed)
@@ -101,7 +98,7 @@ class RunTable:
             return set()
         changed: set[int] = set()
         self._unassign(node, changed)
-        self._set_job_of(node, None)
+        self._set_job(node, None)
         self._unlink(node)
         del self._nodes[pid]
         changed.discard(pid)
@@ -144,7 +141,7 @@ class RunTable:
 
     def job_ids(self) -> Mapping[str, str]:
         """Return the Slurm job id by SLUID, for the jobs on this node whose step daemon shows both."""
-        return self._job_ids
+        return self._jobs.ids()
 
     def _place(self, process: ProcessFacts, changed: set[int]) -> _Node:
         node = self._nodes.get(process.pid)
@@ -170,7 +167,7 @@ class RunTable:
         self._unlink(node)
         if moved:
             self._unassign(node, changed)
-            self._set_job_of(node, None)
+            self._set_job(node, None)
         node.facts = process
         if spoke:
             if node.run is not None:
@@ -189,42 +186,20 @@ class RunTable:
         process = node.facts
         job = process.cgroup
         if job.job_system:
-            mismatch = job_mismatch(self._job_ids.get(job.job_id, job.job_id), job.job_system, process)
+            mismatch = job_mismatch(self._jobs.id_of(job.job_id), job.job_system, process)
         else:
             mismatch = is_contained(process) and "SLURM_JOB_ID" in (process.environment or {})
         for reason, is_so in (("job", mismatch), ("rank", node.place.is_bad)):
             if is_so:
                 self._conflicts[reason] = self._conflicts.get(reason, 0) + 1
 
-    def _set_job(self, node: _Node) -> None:
-        """The cgroup names the job; without one, root's step daemon does, for itself and all below it."""
-        process = node.facts
+    def _find_job(self, node: _Node) -> Job | None:
         parent = self._parent(node)
-        is_daemon = process.uid == 0 and process.command == _STEP_DAEMON and bool(process.line.slurm_job)
-        if process.cgroup.job_system:
-            if is_daemon and not process.cgroup.job_id.isdigit():
-                self._job_ids[process.cgroup.job_id] = process.line.slurm_job
-            self._set_job_of(node, (process.cgroup.job_system, process.cgroup.job_id))
-        elif is_daemon and not is_contained(process):
-            self._set_job_of(node, ("slurm", process.line.slurm_job))
-        elif parent is not None:
-            self._set_job_of(node, parent.job)
+        return self._jobs.find(node.facts, parent.job if parent is not None else None)
 
-    def _set_job_of(self, node: _Node, job: _Job | None) -> None:
-        before = node.job
-        if before == job:
-            return
+    def _set_job(self, node: _Node, job: Job | None) -> None:
+        self._jobs.move(node.facts, node.job, job)
         node.job = job
-        if job is not None:
-            self._job_sizes[job] = self._job_sizes.get(job, 0) + 1
-        if before is None:
-            return
-        self._waiting.get(before, set()).discard(node.facts.pid)
-        self._job_sizes[before] -= 1
-        if not self._job_sizes[before]:
-            del self._job_sizes[before]
-            self._waiting.pop(before, None)
-            self._job_ids.pop(before[1], None)
 
     def _parent(self, node: _Node) -> _Node | None:
         """Return the parent if it is known and in the same workload: nothing is inherited across workloads."""
@@ -250,6 +225,11 @@ class RunTable:
             return self._run_by_claim(node, named)
         if node.job is not None:
             return self._run_by_job(node, node.job, changed)
+        return self._find_launched(node, changed)
+
+    def _find_launched(self, node: _Node, changed: set[int]) -> Run | None:
+        """Return the run by the launch, for a process that no rule, user or job names; what it has stays."""
+        process = node.facts
         claim = claim_launch(process, self._settings)
         if node.run is not None and not node.is_adopted and claim == node.claim:
             return node.run
@@ -263,7 +243,7 @@ class RunTable:
         parent = self._parent(node)
         if parent is not None and parent.run is not None and not parent.is_adopted:
             return parent.run
-        return node.run if node.run is not None else self._run_by_launcher(node, changed)
+        return node.run or self._run_by_launcher(node, changed)
 
     def _run_by_claim(self, node: _Node, claim: Claim) -> Run:
         node.claim = claim
@@ -275,13 +255,11 @@ class RunTable:
             return active
         if claim.is_local:
             return self._open(self._local_key(self._anchor(node)), claim, signature)
-        window = self._window(node)
+        window = int(node.facts.started_s // WINDOW_S)
         incarnation = self._ended_windows.get((claim.text, window), 0)
-        return self._open(make_key((*claim.text, str(window), str(incarnation))), claim, signature)
-
-    @staticmethod
-    def _window(node: _Node) -> int:
-        return int(node.facts.started_s // WINDOW_S)
+        run = self._open(make_key((*claim.text, str(window), str(incarnation))), claim, signature)
+        run.window = window
+        return run
 
     def _anchor(self, node: _Node) -> _Node:
         """Return the topmost process that is the run's own: the launcher, Lightning's rank 0, else the process."""
@@ -303,27 +281,19 @@ class RunTable:
             self._by_signature[signature] = run
         return run
 
-    def _run_by_job(self, node: _Node, job: _Job, changed: set[int]) -> Run | None:
-        """A job's key is decided by its first task: the step daemon knows neither cluster nor restart count."""
+    def _run_by_job(self, node: _Node, job: Job, changed: set[int]) -> Run | None:
+        """Return the job's run; its key is decided by its first task, and until then its processes wait."""
         run = self._by_signature.get(job)
         if run is not None:
             return run
-        if not self._decides_job(node, job):
-            self._waiting.setdefault(job, set()).add(node.facts.pid)
+        if not decides_key(node.facts, job, environment_readable=self._settings.environment_readable):
+            self._jobs.wait(job, node.facts.pid)
             return None
-        claim = claim_job(job, node.facts, self._settings, self._job_ids.get(job[1], job[1]))
+        claim = claim_job(job, node.facts, self._settings, self._jobs.id_of(job[1]))
         run = self._open(make_key(claim.text), claim, job)
-        for pid in self._waiting.pop(job, set()) - {node.facts.pid}:
+        for pid in self._jobs.take_waiting(job) - {node.facts.pid}:
             self._assign(self._nodes[pid], run, changed)
         return run
-
-    def _decides_job(self, node: _Node, job: _Job) -> bool:
-        process = node.facts
-        if job[0] != "slurm" or not self._settings.environment_readable:
-            return True
-        if process.environment and "SLURM_JOB_ID" in process.environment:
-            return True
-        return process.command != _STEP_DAEMON and process.cgroup.step not in _NO_TASK_STEPS and process.uid != 0
 
     def _run_by_launcher(self, node: _Node, changed: set[int]) -> Run | None:
         """Start a node-local run at the topmost launcher, once nothing better is to be expected."""
@@ -386,9 +356,9 @@ class RunTable:
                 return
             for pid in self._children.get(current.facts.pid, ()):
                 child = self._nodes[pid]
-                if (child.run is None or child.is_adopted) and child.job == current.job:
-                    if self._parent(child) is current:
-                        stack.append(child)
+                is_free = child.run is None or child.is_adopted
+                if is_free and child.job == current.job and self._parent(child) is current:
+                    stack.append(child)
 
     def _join(self, node: _Node, run: Run, changed: set[int], *, is_adopted: bool) -> None:
         pid = node.facts.pid
@@ -409,9 +379,9 @@ class RunTable:
         changed.add(node.facts.pid)
         self._dirty.add(run.key)
         if not run.members and run is not successor:
-            self._close(run, node, changed)
+            self._close(run, changed)
 
-    def _close(self, run: Run, last: _Node, changed: set[int]) -> None:
+    def _close(self, run: Run, changed: set[int]) -> None:
         for pid in tuple(run.adopted):
             wrapper = self._nodes[pid]
             wrapper.run, wrapper.is_adopted = None, False
@@ -421,7 +391,7 @@ class RunTable:
         if run.signature is not None and self._by_signature.get(run.signature) is run:
             del self._by_signature[run.signature]
         if run.claim.is_windowed and not run.claim.is_local:
-            self._count_ended(run.claim.text, self._window(last))
+            self._count_ended(run.claim.text, run.window)
         self._ended[run.key] = run.facts(self._user_text, is_alive=False)
 
     def _count_ended(self, text: tuple[str, ...], window: int) -> None:
@@ -441,6 +411,7 @@ def _is_lightning_parent(parent: _Node, child: _Node) -> bool:
     return (
         all(name in variables for name in ("NODE_RANK", "LOCAL_RANK", "MASTER_ADDR"))
         and "RANK" not in variables
+        and parent.facts.session_id == child.facts.session_id
         and not parent.facts.line.wrapper
         and not parent.facts.line.launcher
     )
