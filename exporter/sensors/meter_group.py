@@ -60,10 +60,8 @@ class MeterGroup:
         return self._is_look_due
 
     def restore(self, states: Mapping[DomainKey, CounterState]) -> None:
-        """Give the meters their saved states; states of domains that are not there wait until these appear."""
+        """Keep the saved states until their domains are found. To be called before the first look."""
         self._saved = {key: state for key, state in states.items() if key.source == self.name}
-        for meter in self.meters:
-            meter.state = self._saved.pop(meter.key, meter.state)
 
     def states(self) -> dict[DomainKey, CounterState]:
         """Return the state of every domain that was ever read, also in the agent's life before."""

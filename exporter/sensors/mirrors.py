@@ -13,13 +13,18 @@ from exporter.sensors.meter import Meter
 from exporter.sensors.records import DomainKey
 from exporter.units import MICROJOULES_PER_JOULE
 
-__all__ = ["MirrorWatch"]
+__all__ = ["MirrorWatch", "is_die"]
 
 _TOLERANCE_J = 2.0
 """Joules two reads of one register may differ: 4 ms at 500 W between them."""
 
 _VERDICT_SAMPLES = 3
 """Samples in a row that must disagree with a verdict to turn it: one may be an interruption between two reads."""
+
+
+def is_die(meter: Meter) -> bool:
+    """Whether ``meter`` is one die of a package of several."""
+    return meter.found.role.kind == "package" and "-die-" in meter.found.role.place
 
 
 class MirrorWatch:
@@ -34,14 +39,14 @@ class MirrorWatch:
         self._dissent: dict[DomainKey, int] = {}
         self._judged: set[DomainKey] = set()
 
-    def update(self, meters: Iterable[Meter], now_s: float) -> bool:
-        """Compare what was read at ``now_s``; return whether ``mirrored`` changed."""
+    def update(self, dies: Iterable[Meter], now_s: float) -> bool:
+        """Compare what ``dies`` (see ``is_die``) read at ``now_s``; return whether ``mirrored`` changed."""
         firsts: dict[tuple[str, int], int] = {}
         mirrored = set(self.mirrored)
-        for meter in meters:
-            package, _, die = meter.found.role.place.partition("-die-")
-            if not die or meter.found.role.kind != "package" or meter.state is None or meter.state.read_at_s != now_s:
+        for meter in dies:
+            if meter.state is None or meter.state.read_at_s != now_s:
                 continue
+            package = meter.found.role.place.partition("-die-")[0]
             first_uj = firsts.get((package, meter.found.role.rank))
             if first_uj is None:
                 firsts[package, meter.found.role.rank] = meter.state.raw

@@ -21,7 +21,7 @@ from exporter.sensors.estimate import CPU_ESTIMATE, estimate_for
 from exporter.sensors.hwmon import find_hwmon
 from exporter.sensors.meter import Look, Meter, Reading
 from exporter.sensors.meter_group import MeterGroup
-from exporter.sensors.mirrors import MirrorWatch
+from exporter.sensors.mirrors import MirrorWatch, is_die
 from exporter.sensors.platform_rest import PlatformRest
 from exporter.sensors.rapl import find_rapl
 from exporter.sensors.records import Component, ComponentEnergy, CounterState, DomainKey, DomainTotal, EnergySample
@@ -62,9 +62,10 @@ class SensorSet:
             if not self._is_named(name, settings.disabled_sources)
         ]
         self._mirrors = MirrorWatch()
+        self._dies: list[Meter] = []
         self._rest = PlatformRest()
         self._placements: dict[DomainKey, Placement] = {}
-        self._broken: dict[str, Exception] = {}
+        self._broken: dict[tuple[str, str], Exception] = {}
         self._looked_at_s = -math.inf
         self._sampled_at_s: float | None = None
         self._has_measured_cpu = False
@@ -110,8 +111,8 @@ class SensorSet:
         is_busy = busy_ratio > _BUSY_RATIO
         for group in self._groups:
             read = partial(group.read, now_s, wall_s, is_busy=is_busy, readings=readings, events=events)
-            self._isolated(group, read, events)
-        if self._mirrors.update(self._meters(), now_s):
+            self._isolated(group, "read", read, events)
+        if self._dies and self._mirrors.update(self._dies, now_s):
             self._place()
         components = self._summed(readings)
         interval_s = 0.0 if self._sampled_at_s is None else now_s - self._sampled_at_s
@@ -127,21 +128,21 @@ class SensorSet:
         ]
         return EnergySample(components=components, domains=domains, events=events, findings=self._findings())
 
-    def _isolated(self, group: MeterGroup, call: Callable[[], None], events: list[SourceEvent]) -> None:
+    def _isolated(self, group: MeterGroup, action: str, call: Callable[[], None], events: list[SourceEvent]) -> None:
         """Call into one source. This is the line across which no fault of a source hurts another."""
         try:
             call()
         except Exception as exc:  # noqa: BLE001 - the isolation line: whatever one source does, the others go on
-            self._broken[group.name] = exc
+            self._broken[group.name, action] = exc
             events.append(SourceEvent(group.name, "error", "internal"))
         else:
-            self._broken.pop(group.name, None)
+            self._broken.pop((group.name, action), None)
 
     def _look_if_due(self, now_s: float, events: list[SourceEvent]) -> None:
         is_due = now_s - self._looked_at_s >= self._settings.rescan_interval_s
         groups = [group for group in self._groups if is_due or group.is_look_due]
         for group in groups:
-            self._isolated(group, partial(group.look, events), events)
+            self._isolated(group, "look", partial(group.look, events), events)
         if is_due:
             self._looked_at_s = now_s
         if groups:
@@ -155,6 +156,7 @@ class SensorSet:
         self._placements = place(
             meters, mirrored=self._mirrors.mirrored, allow_virtual=self._settings.allow_virtual, cpu=self._cpu
         )
+        self._dies = [meter for meter in meters if is_die(meter)]
         for meter in meters:
             meter.feeds = self._placements[meter.key].component is not None
 
@@ -219,8 +221,9 @@ class SensorSet:
         findings: list[Finding] = []
         for group in self._groups:
             absent: State = "down" if self._is_named(group.name, self._settings.required_sources) else "absent"
-            if group.name in self._broken:
-                detail = f"{type(self._broken[group.name]).__name__} in this agent's own code"
+            faults = [type(fault).__name__ for (name, _), fault in self._broken.items() if name == group.name]
+            if faults:
+                detail = f"{faults[0]} in this agent's own code"
                 findings.append(Finding(source=group.name, state="down", detail=detail, remedy="please report it"))
                 continue
             group_findings = group.findings(absent_state=absent, remark=self._remark)

@@ -9,5 +9,5 @@ from tests.sensors.trees import Tree
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """An Intel machine with two packages and nothing else yet."""
+    """Give an Intel machine that has no sensor yet."""
     return Tree(tmp_path / "node")

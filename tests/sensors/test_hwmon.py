@@ -67,7 +67,7 @@ def test_other_chips_are_left_alone(tree: Tree, name: str | None) -> None:
 
 
 def test_a_known_chip_without_power_channel_gives_nothing(tree: Tree) -> None:
-    """F21"""
+    """F21: a chip may have only temperatures."""
     tree.chip(0, "ACPI000D:00", "power_meter", temp1_input=40_000)
 
     assert _found(tree) == []
@@ -91,7 +91,7 @@ def test_a_chip_keeps_its_label_when_its_number_changes(tree: Tree) -> None:
 
 
 def test_of_average_and_momentary_power_only_the_average_is_read(tree: Tree) -> None:
-    """F23"""
+    """F23: both exist, one is used."""
     tree.chip(0, "ACPI000D:00", "power_meter", power1_input=10**8, power1_average=10**8)
 
     assert [found.path.rpartition("/")[2] for found in _found(tree)] == ["power1_average"]

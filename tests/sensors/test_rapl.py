@@ -166,3 +166,12 @@ def test_any_bytes_in_a_zone_give_a_clean_domain_or_none(
 
 def _is_clean(found: Found) -> bool:
     return all(part.isprintable() and 0 < len(part) <= 64 for part in found.key)
+
+
+def test_nesting_deeper_than_any_hardware_is_not_followed(tree: Tree) -> None:
+    """F19: a hostile tree ends."""
+    for depth in range(1, 8):
+        tree.has_class = False
+        tree.zone("intel-rapl" + ":0" * depth, f"level-{depth}")
+
+    assert len(_look(tree).found) == 5

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.health import Finding, SourceEvent
-from exporter.sensors import Component, EnergySample, SensorSettings
-from tests.sensors.trees import AMD_RANGE_UJ, DENIED, FAILING, Tree, cpuinfo
+from exporter.host import Roots
+from exporter.sensors import Component, EnergySample, SensorSet, SensorSettings
+from exporter.sensors.sysfs import list_names
+from tests.sensors.trees import AMD_RANGE_UJ, DENIED, FAILING, ManualClock, Tree, cpuinfo
 
 CPU, DRAM, OTHER = Component.CPU, Component.DRAM, Component.OTHER
 
@@ -185,7 +189,7 @@ def test_one_dead_package_of_two_leaves_the_other_and_a_partial_total(tree: Tree
 
 
 def test_a_wrap_between_samples_loses_nothing(tree: Tree) -> None:
-    """F06"""
+    """F06: correct within one unit."""
     tree.zone("intel-rapl:0", "package-0", AMD_RANGE_UJ - 300_000_000, range_uj=AMD_RANGE_UJ)
     sensors = tree.started()
     tree.set_uj("intel-rapl:0", 200_000_000)
@@ -224,7 +228,7 @@ def test_a_stall_that_may_hide_wraps_is_a_gap_once_for_all_domains(tree: Tree) -
 
 
 def test_a_domain_without_range_works_and_is_marked(tree: Tree) -> None:
-    """F09"""
+    """F09: no crash, no correction, said once."""
     tree.zone("intel-rapl:0", "package-0", 0, range_uj=0)
     sensors = tree.started()
     tree.set_uj("intel-rapl:0", 100_000_000)
@@ -334,7 +338,7 @@ def test_an_unplugged_package_comes_back_as_the_same_series(tree: Tree) -> None:
 
 
 def test_hostile_and_repeated_names_stay_clean_and_unique(tree: Tree) -> None:
-    """F16"""
+    """F16: newline, quotes, garbage, repetition."""
     for number, name in enumerate(
         [b'pa"ck\nage\xff\x00', b'pa"ck\nage\xff\x00', b"package-0", b"package-0", b"x" * 300]
     ):
@@ -359,7 +363,7 @@ def test_a_twin_keeps_its_key_while_the_first_is_away(tree: Tree) -> None:
 
 
 def test_a_counter_that_stands_still_while_the_cpu_works_is_frozen_not_zero(tree: Tree) -> None:
-    """F17: nothing is reported, after three samples the domain is degraded, and what it owes comes with its next step."""
+    """F17: nothing is reported, after three samples it is degraded, and what it owes comes with its next step."""
     tree.zone("intel-rapl:0", "package-0", 1_000_000)
     sensors = tree.started()
 
@@ -444,7 +448,7 @@ def test_disabled_sources_are_not_touched(tree: Tree) -> None:
 
 
 def test_an_estimate_over_a_long_stall_is_a_gap(tree: Tree) -> None:
-    """F65"""
+    """F65: the machine may have slept."""
     sample = tree.tick(tree.started(), seconds=3600)
 
     assert sample.components == {}
@@ -487,9 +491,147 @@ def test_findings_change_only_when_something_changed(tree: Tree) -> None:
 
 def test_close_releases_every_descriptor(tree: Tree) -> None:
     _two_packages(tree)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list_names("/proc/self/fd"))
     sensors = tree.started()
-    during = len(os.listdir("/proc/self/fd"))
+    during = len(list_names("/proc/self/fd"))
     sensors.close()
 
-    assert (during - before, len(os.listdir("/proc/self/fd"))) == (4, before)
+    assert (during - before, len(list_names("/proc/self/fd"))) == (4, before)
+
+
+def test_a_fault_in_the_code_of_one_source_hurts_no_other(tree: Tree) -> None:
+    """A path no system call accepts makes two sources raise what they do not expect; the estimate goes on."""
+    clock = ManualClock()
+    sensors = SensorSet(Roots(procfs=tree.roots.procfs, sysfs=Path("/no\0where")), clock, SensorSettings())
+    sensors.resume({})
+    clock.now_s += 60
+
+    sample = sensors.sample(busy_ratio=0.0)
+
+    assert sample.components.keys() == {CPU}
+    assert SourceEvent("rapl", "error", "internal") in sample.events
+    assert _finding(sample, "rapl").state == "down"
+    assert "ValueError" in _finding(sample, "hwmon").detail
+
+
+def test_a_package_that_never_answers_is_estimated_once_it_is_down(tree: Tree) -> None:
+    """F05: from the start; not before three samples, so that one bad read does not look like a machine without."""
+    tree.zone("intel-rapl:0", "package-0", FAILING)
+    sensors = tree.started()
+    sources = [{energy.source for energy in tree.tick(sensors).components.values()} for _ in range(4)]
+
+    assert sources == [set(), set(), {"cpu_estimate"}, {"cpu_estimate"}]
+
+
+def test_memory_over_two_interfaces_counts_once(tree: Tree) -> None:
+    """F12: children repeat like their packages."""
+    for control_type in ("intel-rapl", "intel-rapl-mmio"):
+        tree.zone(f"{control_type}:0", "package-0", 0)
+        tree.zone(f"{control_type}:0:0", "dram", 0)
+    sensors = tree.started()
+    for control_type in ("intel-rapl", "intel-rapl-mmio"):
+        tree.set_uj(f"{control_type}:0:0", 10_000_000)
+
+    assert _energies(tree.tick(sensors))["dram"] == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "spent_j", "is_counted"),
+    [
+        (SensorSettings(), 2400, True),  # 150 W rated: 500 W believed
+        (SensorSettings(), 2600, False),
+        (SensorSettings(tdp_watts=400), 3900, True),
+        (SensorSettings(max_package_watts=100), 600, False),
+    ],
+)
+def test_what_is_plausible_follows_from_rating_and_settings(
+    tree: Tree, settings: SensorSettings, spent_j: int, is_counted: bool
+) -> None:
+    """F18: the bound is twice the rating, at least 500 W."""
+    tree.zone("intel-rapl:0", "package-0", 0)
+    sensors = tree.started(settings)
+    tree.set_uj("intel-rapl:0", spent_j * 1_000_000)
+
+    assert (CPU in tree.tick(sensors).components) is is_counted
+
+
+def test_an_unknown_model_may_draw_a_kilowatt(tree: Tree) -> None:
+    (tree.roots.procfs / "cpuinfo").write_text(cpuinfo("Intel(R) Xeon(R) CPU @ 2.20GHz"))
+    tree.zone("intel-rapl:0", "package-0", 0)
+    sensors = tree.started()
+    tree.set_uj("intel-rapl:0", 4_900_000_000)
+
+    assert _energies(tree.tick(sensors)) == {"cpu": 4900}
+
+
+def test_a_virtual_domain_in_doubt_keeps_its_own_words(tree: Tree) -> None:
+    (tree.roots.procfs / "cpuinfo").write_text(cpuinfo(flags="fpu hypervisor"))
+    tree.zone("intel-rapl:0", "package-0", 0, range_uj=0)
+
+    assert "domains in use work" in _finding(tree.started().sample(busy_ratio=0.0), "rapl_virtual").detail
+
+
+def test_the_busy_dies_of_one_counter_survive_the_loss_of_the_first(tree: Tree) -> None:
+    """F14, F15: the die that repeats takes over when the one it repeats goes away."""
+    for die in (0, 1):
+        tree.zone(f"intel-rapl:{die}", f"package-0-die-{die}", 1_000_000_000)
+    sensors = tree.started()
+    tree.remove("intel-rapl:0")
+    tree.tick(sensors)
+    tree.tick(sensors)
+    tree.set_uj("intel-rapl:1", 1_400_000_000)
+
+    sample = tree.tick(sensors)
+
+    assert sample.components[CPU].energy_j == 400
+    assert sample.components[CPU].is_partial
+
+
+def test_a_virtual_machine_without_rapl_lacks_rapl(tree: Tree) -> None:
+    """F01: the usual virtual machine has no second source to be absent."""
+    (tree.roots.procfs / "cpuinfo").write_text(cpuinfo(flags="fpu hypervisor"))
+    sample = tree.sensors().resume({})
+
+    assert [finding.source for finding in sample.findings] == ["rapl", "hwmon", "cpu_estimate"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(
+        st.binary(max_size=24) | st.integers(0, 10**19).map(lambda raw: b"%d" % raw), min_size=6, max_size=12
+    )
+)
+def test_whatever_a_register_reads_totals_never_fall_and_nothing_raises(tree: Tree, texts: list[bytes]) -> None:
+    """S-21: any bytes in a register, tick after tick, beside a register that works."""
+    if not tree.zone_path("intel-rapl:0").exists():
+        _two_packages(tree)
+    sensors = tree.started()
+    totals = _totals(tree.tick(sensors))
+    for text in texts:
+        tree.set_uj("intel-rapl:0", text)
+        before, totals = totals, _totals(tree.tick(sensors))
+        assert all(totals[domain] >= total_j for domain, total_j in before.items())
+    sensors.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(watts=st.lists(st.tuples(st.floats(0, 400), st.floats(0, 400)), min_size=1, max_size=30))
+def test_the_components_add_up_to_what_the_registers_counted(tree: Tree, watts: list[tuple[float, float]]) -> None:
+    """Two AMD packages through many wraps: the sum of all samples is the true energy, within 1e-9."""
+    true_uj = [AMD_RANGE_UJ - 1, 12_345]
+    for package in (0, 1):
+        if not tree.zone_path(f"intel-rapl:{package}").exists():
+            tree.zone(f"intel-rapl:{package}", f"package-{package}", range_uj=AMD_RANGE_UJ)
+        tree.set_uj(f"intel-rapl:{package}", true_uj[package])
+    start_uj = sum(true_uj)
+    sensors, counted_j = tree.started(), 0.0
+    for powers_w in watts:
+        for package in (0, 1):
+            true_uj[package] += int(powers_w[package] * 20e6)
+            tree.set_uj(f"intel-rapl:{package}", true_uj[package] % AMD_RANGE_UJ)
+        sample = tree.tick(sensors, seconds=20, busy_ratio=0.0)
+        counted_j += sample.components[CPU].energy_j
+    sensors.close()
+
+    assert counted_j == pytest.approx((sum(true_uj) - start_uj) / 1e6, rel=1e-9, abs=1e-6)
+    assert sum(_totals(sample).values()) == pytest.approx(counted_j, rel=1e-9, abs=1e-6)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from exporter.sensors import SOURCE_NAMES, UNCERTAINTY_RATIOS, SensorSettings
+from exporter.sensors.components import HWMON, RAPL
+from exporter.sensors.estimate import CPU_ESTIMATE
+
+
+def test_every_default_is_the_documented_one() -> None:
+    assert SensorSettings() == SensorSettings(
+        full_to_idle_ratio=3.0,
+        tdp_watts=None,
+        max_package_watts=None,
+        allow_virtual=False,
+        disabled_sources=(),
+        required_sources=(),
+        rescan_interval_s=60.0,
+        down_after_samples=3,
+    )
+
+
+def test_the_names_that_can_be_configured_are_those_the_sources_use() -> None:
+    assert SOURCE_NAMES == (RAPL, HWMON, CPU_ESTIMATE)
+
+
+def test_estimates_are_less_certain_than_any_sensor_of_this_machine() -> None:
+    sensors = [ratio for name, ratio in UNCERTAINTY_RATIOS.items() if name.startswith(("rapl_intel", "rapl_amd", "hw"))]
+
+    assert max(sensors) < min(ratio for name, ratio in UNCERTAINTY_RATIOS.items() if name.startswith("estimate"))
