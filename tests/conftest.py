@@ -1,0 +1,66 @@
+"""Says at the end what was skipped and why; with CI=true a skip that is not expected there fails the run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+EXPECTED_SKIPS = (
+    "no NVIDIA GPU",
+    "no RAPL",
+    "needs real hardware",
+)
+"""Beginnings of the reasons that a machine without GPU and power counters may give under CI=true."""
+
+_SKIPS = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SKIPS] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        item.config.stash[_SKIPS][_reason(report.longrepr)] += 1
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        collector.config.stash[_SKIPS][_reason(report.longrepr)] += 1
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _unexpected(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skips = config.stash[_SKIPS]
+    terminalreporter.section(f"{skips.total()} skipped")
+    for reason, count in sorted(skips.items()):
+        terminalreporter.line(f"{count:4d} × {reason}")
+    for reason in _unexpected(config):
+        terminalreporter.line(f"FAILED: not an expected skip with CI=true: {reason}", red=True)
+
+
+def _unexpected(config: pytest.Config) -> list[str]:
+    if os.environ.get("CI") != "true":
+        return []
+    return [reason for reason in config.stash[_SKIPS] if not reason.startswith(EXPECTED_SKIPS)]
+
+
+def _reason(longrepr: object) -> str:
+    """Return the reason of a skip; pytest keeps it as the last of (path, line, "Skipped: reason")."""
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return str(text).removeprefix("Skipped: ")
