@@ -68,13 +68,16 @@ class MeterGroup:
         return self._saved | {meter.key: meter.state for meter in self.meters if meter.state}
 
     def look(self, events: list[SourceEvent]) -> None:
-        """Look at the hardware again: open what is new or failing, follow what moved, let go of what is gone."""
+        """Look at the hardware again: open what is new or failing, follow what moved, let go of what is gone.
+
+        Not to be listed is not to be gone: a look may fail for want of descriptors while open registers still answer.
+        """
         self._is_look_due = False
         look = self._look()
         self._notices = look.findings
         here = self._matched(look.found)
         for meter in self.meters:
-            if meter.key not in here:
+            if meter.key not in here and meter.error is not None:
                 meter.lose()
         for key, found in here.items():
             meter = self._meters.get(key) or self._added(key, found)
@@ -143,7 +146,8 @@ class MeterGroup:
             return
         if step.kind == "reset":
             events.append(SourceEvent(self.name, "reset", "counter"))
-        readings.append(Reading(meter, step.energy_j, step.interval_s))
+        if step.interval_s > 0 or step.energy_j > 0:
+            readings.append(Reading(meter, step.energy_j, step.interval_s))
 
     def _failed(self, meter: Meter, error: SourceError, events: list[SourceEvent]) -> None:
         meter.error = error

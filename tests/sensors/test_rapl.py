@@ -174,4 +174,4 @@ def test_nesting_deeper_than_any_hardware_is_not_followed(tree: Tree) -> None:
         tree.has_class = False
         tree.zone("intel-rapl" + ":0" * depth, f"level-{depth}")
 
-    assert len(_look(tree).found) == 5
+    assert len(_look(tree).found) == 4
