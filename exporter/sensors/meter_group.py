@@ -188,7 +188,7 @@ class MeterGroup:
         return Finding(
             source=self.name,
             state=state,
-            detail=f"{len(used) - bad} of {len(used)} domains in use work" if bad else f"{len(used)} domains work",
+            detail=f"{len(used) - bad} of {len(used)} domains in use work",
             remedy=_PERMISSION_REMEDY if denied else "",
             last_success_s=self._last_success_s,
         )
