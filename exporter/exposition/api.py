@@ -1,0 +1,137 @@
+"""The JSON of ``/api/v1``: runs, and the whole snapshot, for ``wattribute top`` and for scripts.
+
+Fields are only ever added within ``v1``. Documented in docs/reference/http.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from exporter import __version__
+from exporter.exposition.labels import clean_label
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, RunTotals, Snapshot, WorkloadTotals
+
+__all__ = ["runs_document", "snapshot_document"]
+
+_Json = dict[str, Any]  # what json.dumps takes: text, numbers, booleans, None, lists and dicts of them
+
+
+def runs_document(snapshot: Snapshot) -> bytes:
+    """Return the training runs of this node as a JSON document."""
+    return _dump({"version": 1, "taken_s": snapshot.taken_s, "runs": [_run(r, snapshot) for r in snapshot.runs]})
+
+
+def snapshot_document(snapshot: Snapshot) -> bytes:
+    """Return components, workloads, runs, carbon and sources of this node as a JSON document."""
+    return _dump(
+        {
+            "version": 1,
+            "agent": {"version": __version__, "interval_s": snapshot.agent.interval_s, "ticks": snapshot.agent.ticks},
+            "taken_s": snapshot.taken_s,
+            "components": _components(snapshot),
+            "emissions_g": dict(snapshot.emissions_g),
+            "carbon": _carbon(snapshot),
+            "workloads": [_workload(w, snapshot) for w in snapshot.workloads],
+            "runs": [_run(r, snapshot) for r in snapshot.runs],
+            "sources": _sources(snapshot),
+        }
+    )
+
+
+def _dump(document: _Json) -> bytes:
+    return json.dumps(_finite(document), ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Replace numbers that JSON does not have by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _components(snapshot: Snapshot) -> _Json:
+    document: _Json = {}
+    for component, totals in snapshot.components.items():
+        left = {str(r): j for (c, r), j in snapshot.unattributed_j.items() if c == component}
+        document[component.value] = {
+            "energy_j": totals.energy_j,
+            "power_w": totals.power_w,
+            "idle_power_w": totals.idle_power_w,
+            "baseline": totals.baseline_origin,
+            "source": totals.source,
+            "quality": totals.quality,
+            "uncertainty_ratio": totals.uncertainty_ratio,
+            "is_partial": totals.is_partial,
+            "unattributed_j": left,
+            "ended_j": snapshot.ended_j.get(component, 0.0),
+        }
+    return document
+
+
+def _energy(energy_j: tuple[float, ...], snapshot: Snapshot) -> _Json:
+    document: _Json = {}
+    for (component, mode), joules in zip(ENERGY_COLUMNS, energy_j, strict=True):
+        if component in snapshot.components:
+            document.setdefault(component.value, {})[mode.value] = joules
+    return document
+
+
+def _emissions(emissions_g: tuple[float, ...], snapshot: Snapshot) -> _Json:
+    return {s: g for s, g in zip(SCOPES, emissions_g, strict=True) if s in snapshot.emissions_g}
+
+
+def _workload(totals: WorkloadTotals, snapshot: Snapshot) -> _Json:
+    identity = {key: clean_label(value) for key, value in totals.workload._asdict().items()}
+    return identity | {
+        "power_w": totals.power_w,
+        "energy_j": _energy(totals.energy_j, snapshot),
+        "emissions_g": _emissions(totals.emissions_g, snapshot),
+    }
+
+
+def _run(totals: RunTotals, snapshot: Snapshot) -> _Json:
+    f = totals.facts
+    texts = {"run": f.key, "name": f.name, "framework": f.framework, "namespace": f.namespace, "owner": f.owner}
+    texts |= {"user": f.user, "identity": f.identity}
+    return {key: clean_label(value) for key, value in texts.items()} | {
+        "world_size": f.world_size,
+        "ranks": f.ranks,
+        "started_s": f.started_s,
+        "last_seen_s": totals.last_seen_s,
+        "is_alive": f.is_alive,
+        "power_w": totals.power_w,
+        "energy_j": _energy(totals.energy_j, snapshot),
+        "emissions_g": _emissions(totals.emissions_g, snapshot),
+    }
+
+
+def _carbon(snapshot: Snapshot) -> _Json:
+    average = snapshot.carbon.average
+    document: _Json = {"pue_ratio": snapshot.carbon.pue_ratio, "average": None}
+    if average is not None:
+        document["average"] = {
+            "grid_zone": clean_label(average.grid_zone),
+            "intensity_g_per_kwh": average.intensity_g_per_kwh,
+            "provider": clean_label(average.provider),
+            "is_estimated": average.is_estimated,
+            "observed_s": average.observed_s,
+        }
+    return document
+
+
+def _sources(snapshot: Snapshot) -> list[_Json]:
+    return [
+        {
+            "source": clean_label(f.source),
+            "item": clean_label(f.item),
+            "state": f.state,
+            "detail": clean_label(f.detail),
+            "remedy": f.remedy,
+            "last_success_s": f.last_success_s,
+        }
+        for f in snapshot.findings
+    ]

@@ -1,0 +1,269 @@
+"""From a snapshot to rows: for each family of the catalogue, label values and a number.
+
+What is unknown has no row. Two ids that are equal after cleaning become one row with the sum of both, so that a
+page never holds a series twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from exporter import __version__
+from exporter.exposition.catalogue import CATALOGUE, Family
+from exporter.exposition.labels import clean_label
+from exporter.health import EventKind
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Snapshot
+
+__all__ = ["FamilyRows", "Row", "family_rows"]
+
+Row = tuple[tuple[str, ...], float]
+"""Label values in the order of ``Family.labels``, and the value."""
+
+
+class FamilyRows(NamedTuple):
+    """One family with its rows; no two rows have equal labels."""
+
+    family: Family
+    rows: Sequence[Row]
+
+
+def family_rows(snapshot: Snapshot) -> Iterator[FamilyRows]:
+    """Yield every family that has rows, in catalogue order, with clean labels."""
+    for family in CATALOGUE:
+        rows = list(_FILL[family.name](snapshot))
+        if len({labels for labels, _ in rows}) != len(rows):
+            rows = _merged(family, rows)
+        if rows:
+            yield FamilyRows(family, rows)
+
+
+def _merged(family: Family, rows: Iterable[Row]) -> list[Row]:
+    is_fact = family.type == "info" or family.name.endswith("_timestamp_seconds")
+    merged: dict[tuple[str, ...], float] = {}
+    for labels, value in rows:
+        if labels not in merged:
+            merged[labels] = value
+        else:
+            merged[labels] = max(merged[labels], value) if is_fact else merged[labels] + value
+    return list(merged.items())
+
+
+def _clean(*texts: str) -> tuple[str, ...]:
+    return tuple([clean_label(text) for text in texts])
+
+
+def _flag(*, value: bool) -> str:
+    return "true" if value else "false"
+
+
+# -- the node ------------------------------------------------------------------------------------
+
+
+def _node_energy(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value,), t.energy_j) for c, t in snapshot.components.items())
+
+
+def _node_power(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value,), t.power_w) for c, t in snapshot.components.items() if t.power_w is not None)
+
+
+def _idle_power(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value,), t.idle_power_w) for c, t in snapshot.components.items() if t.idle_power_w is not None)
+
+
+def _unattributed(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value, reason.value), energy_j) for (c, reason), energy_j in snapshot.unattributed_j.items())
+
+
+def _node_emissions(snapshot: Snapshot) -> Iterator[Row]:
+    return (((scope,), grams) for scope, grams in snapshot.emissions_g.items())
+
+
+def _ended(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value,), energy_j) for c, energy_j in snapshot.ended_j.items())
+
+
+def _domains(snapshot: Snapshot) -> Iterator[Row]:
+    return ((_clean(*domain.key), domain.total_j) for domain in snapshot.domains)
+
+
+def _uncertainty(snapshot: Snapshot) -> Iterator[Row]:
+    return (((c.value,), t.uncertainty_ratio) for c, t in snapshot.components.items())
+
+
+def _energy_source(snapshot: Snapshot) -> Iterator[Row]:
+    for c, t in snapshot.components.items():
+        source, baseline = clean_label(t.source), t.baseline_origin or "none"
+        yield (c.value, source, t.quality, baseline, _flag(value=t.is_partial)), 1.0
+
+
+# -- workloads and runs --------------------------------------------------------------------------
+
+
+def _columns(snapshot: Snapshot) -> list[tuple[int, tuple[str, str]]]:
+    """Return index and labels of the energy columns whose component this node has."""
+    return [(i, (c.value, m.value)) for i, (c, m) in enumerate(ENERGY_COLUMNS) if c in snapshot.components]
+
+
+def _scopes(snapshot: Snapshot) -> list[tuple[int, tuple[str]]]:
+    return [(i, (scope,)) for i, scope in enumerate(SCOPES) if scope in snapshot.emissions_g]
+
+
+def _workload_energy(snapshot: Snapshot) -> Iterator[Row]:
+    columns = _columns(snapshot)
+    for totals in snapshot.workloads:
+        identity = _clean(*totals.workload)
+        for index, labels in columns:
+            yield identity + labels, totals.energy_j[index]
+
+
+def _workload_emissions(snapshot: Snapshot) -> Iterator[Row]:
+    scopes = _scopes(snapshot)
+    for totals in snapshot.workloads if scopes else ():
+        identity = _clean(*totals.workload)
+        for index, labels in scopes:
+            yield identity + labels, totals.emissions_g[index]
+
+
+def _run_energy(snapshot: Snapshot) -> Iterator[Row]:
+    columns = _columns(snapshot)
+    for totals in snapshot.runs:
+        identity = _clean(totals.facts.key)
+        for index, labels in columns:
+            yield identity + labels, totals.energy_j[index]
+
+
+def _run_emissions(snapshot: Snapshot) -> Iterator[Row]:
+    scopes = _scopes(snapshot)
+    for totals in snapshot.runs:
+        for index, labels in scopes:
+            yield _clean(totals.facts.key) + labels, totals.emissions_g[index]
+
+
+def _run_info(snapshot: Snapshot) -> Iterator[Row]:
+    for totals in snapshot.runs:
+        f = totals.facts
+        world = "" if f.world_size is None else str(f.world_size)
+        yield _clean(f.key, f.name, f.framework, f.namespace, f.owner, f.user, world, f.identity), 1.0
+
+
+def _run_start(snapshot: Snapshot) -> Iterator[Row]:
+    return ((_clean(t.facts.key), t.facts.started_s) for t in snapshot.runs if t.facts.started_s > 0)
+
+
+def _run_last_seen(snapshot: Snapshot) -> Iterator[Row]:
+    return ((_clean(t.facts.key), t.last_seen_s) for t in snapshot.runs)
+
+
+def _run_ranks(snapshot: Snapshot) -> Iterator[Row]:
+    return ((_clean(t.facts.key), t.facts.ranks) for t in snapshot.runs)
+
+
+def _process_energy(snapshot: Snapshot) -> Iterator[Row]:
+    columns = _columns(snapshot)
+    for process in snapshot.processes:
+        identity = _clean(process.run, process.rank, str(process.pid))
+        for index, labels in columns:
+            yield identity + labels, process.energy_j[index]
+
+
+# -- the grid ------------------------------------------------------------------------------------
+
+
+def _intensities(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], float, float, tuple[str, ...]]]:
+    """Yield labels, intensity, time and provenance, one entry per zone and signal: what enters emissions wins."""
+    seen: set[tuple[str, ...]] = set()
+    average = snapshot.carbon.average
+    for value in (*(() if average is None else (average,)), *snapshot.carbon.others):
+        labels = _clean(value.grid_zone, value.signal)
+        if labels not in seen:
+            seen.add(labels)
+            provenance = _clean(value.provider, value.basis, _flag(value=value.is_estimated))
+            yield labels, value.intensity_g_per_kwh, value.observed_s, provenance
+
+
+def _intensity(snapshot: Snapshot) -> Iterator[Row]:
+    return ((labels, grams) for labels, grams, _, _ in _intensities(snapshot))
+
+
+def _intensity_time(snapshot: Snapshot) -> Iterator[Row]:
+    return ((labels, observed_s) for labels, _, observed_s, _ in _intensities(snapshot))
+
+
+def _intensity_info(snapshot: Snapshot) -> Iterator[Row]:
+    return ((labels + provenance, 1.0) for labels, _, _, provenance in _intensities(snapshot))
+
+
+# -- sources and the agent -----------------------------------------------------------------------
+
+
+def _source_up(snapshot: Snapshot) -> Iterator[Row]:
+    up: dict[tuple[str, ...], float] = {}
+    for finding in snapshot.findings:
+        if not finding.item and finding.state != "absent":
+            labels = _clean(finding.source)
+            up[labels] = min(up.get(labels, 1.0), float(finding.state != "down"))
+    return iter(up.items())
+
+
+def _source_success(snapshot: Snapshot) -> Iterator[Row]:
+    for finding in snapshot.findings:
+        if not finding.item and finding.last_success_s is not None:
+            yield _clean(finding.source), finding.last_success_s
+
+
+def _events(kind: EventKind) -> Callable[[Snapshot], Iterator[Row]]:
+    def fill(snapshot: Snapshot) -> Iterator[Row]:
+        counts = snapshot.event_counts.items()
+        return ((_clean(source, reason), n) for (of_kind, source, reason), n in counts if of_kind == kind)
+
+    return fill
+
+
+def _single(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterator[Row]]:
+    return lambda snapshot: iter([((), value(snapshot))])
+
+
+def _config_time(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.agent.config_loaded_s > 0:
+        yield (), snapshot.agent.config_loaded_s
+
+
+_FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
+    "wattribute_node_energy_joules_total": _node_energy,
+    "wattribute_node_power_watts": _node_power,
+    "wattribute_node_idle_power_watts": _idle_power,
+    "wattribute_node_unattributed_energy_joules_total": _unattributed,
+    "wattribute_node_emissions_grams_total": _node_emissions,
+    "wattribute_ended_energy_joules": _ended,
+    "wattribute_domain_energy_joules_total": _domains,
+    "wattribute_energy_uncertainty_ratio": _uncertainty,
+    "wattribute_energy_source_info": _energy_source,
+    "wattribute_workload_energy_joules_total": _workload_energy,
+    "wattribute_workload_emissions_grams_total": _workload_emissions,
+    "wattribute_run_energy_joules_total": _run_energy,
+    "wattribute_run_emissions_grams_total": _run_emissions,
+    "wattribute_run_info": _run_info,
+    "wattribute_run_start_timestamp_seconds": _run_start,
+    "wattribute_run_last_seen_timestamp_seconds": _run_last_seen,
+    "wattribute_run_ranks": _run_ranks,
+    "wattribute_process_energy_joules_total": _process_energy,
+    "wattribute_grid_carbon_intensity_grams_per_kilowatt_hour": _intensity,
+    "wattribute_grid_carbon_intensity_timestamp_seconds": _intensity_time,
+    "wattribute_grid_carbon_intensity_info": _intensity_info,
+    "wattribute_pue_ratio": _single(lambda s: s.carbon.pue_ratio),
+    "wattribute_source_up": _source_up,
+    "wattribute_source_errors_total": _events("error"),
+    "wattribute_source_last_success_timestamp_seconds": _source_success,
+    "wattribute_counter_resets_total": _events("reset"),
+    "wattribute_gap_seconds_total": _events("gap_seconds"),
+    "wattribute_sample_timestamp_seconds": _single(lambda s: s.taken_s),
+    "wattribute_tick_duration_seconds": _single(lambda s: s.agent.tick_duration_s),
+    "wattribute_tick_interval_seconds": _single(lambda s: s.agent.interval_s),
+    "wattribute_ticks_total": _single(lambda s: s.agent.ticks),
+    "wattribute_ticks_late_total": _single(lambda s: s.agent.late_ticks),
+    "wattribute_config_last_reload_successful": _single(lambda s: float(s.agent.config_reload_ok)),
+    "wattribute_config_last_reload_success_timestamp_seconds": _config_time,
+    "wattribute_build_info": lambda _: iter([((__version__,), 1.0)]),
+}
