@@ -27,6 +27,7 @@ __all__ = [
     "claim_rank",
     "framework_order",
     "is_contained",
+    "is_rank_zero_of",
     "job_mismatch",
     "make_key",
     "recognise_framework",
@@ -136,6 +137,17 @@ def job_mismatch(job_id: str, system: str, process: ProcessFacts) -> bool:
 def is_contained(process: ProcessFacts) -> bool:
     """Return whether the process is in a pod, container or machine: there no host job's variables count."""
     return process.cgroup.workload.kind in {"pod", "container", "vm"}
+
+
+def is_rank_zero_of(parent: ProcessFacts, child: ProcessFacts) -> bool:
+    """Return whether ``parent`` is Lightning's own launcher: it is rank 0 and shows it in its children only."""
+    variables = child.environment or {}
+    return (
+        all(name in variables for name in ("NODE_RANK", "LOCAL_RANK", "MASTER_ADDR"))
+        and "RANK" not in variables
+        and parent.session_id == child.session_id
+        and not (parent.line.wrapper or parent.line.launcher)
+    )
 
 
 def claim_launch(process: ProcessFacts, settings: RunSettings) -> Claim | None:

@@ -24,6 +24,7 @@ from exporter.workloads.run_keys import (
     claim_launch,
     claim_rank,
     is_contained,
+    is_rank_zero_of,
     job_mismatch,
     make_key,
 )
@@ -120,7 +121,7 @@ class RunTable:
         """Return the facts of the runs that are alive; the same object while nothing changed."""
         if self._dirty:
             fresh = dict(self._facts)
-            for key in self._dirty:
+            for key in sorted(self._dirty):
                 fresh.pop(key, None)
                 if key in self._runs:
                     fresh[key] = self._runs[key].facts(self._user_text)
@@ -267,7 +268,7 @@ class RunTable:
         parent = self._parent(node)
         if launchers:
             return launchers[-1]
-        return parent if parent is not None and _is_lightning_parent(parent, node) else node
+        return parent if parent is not None and is_rank_zero_of(parent.facts, node.facts) else node
 
     def _local_key(self, node: _Node) -> RunKey:
         return make_key((*self._node_parts, str(node.facts.pid), str(node.facts.start_ticks)))
@@ -321,7 +322,7 @@ class RunTable:
         return None
 
     def _join_children(self, node: _Node, changed: set[int]) -> None:
-        """Adopt a process that became known after its children."""
+        """Bring in a process that became known after its children."""
         for pid in tuple(self._children.get(node.facts.pid, ())):
             child = self._nodes[pid]
             if node.run is None and child.run is not None and self._parent(child) is node:
@@ -338,7 +339,7 @@ class RunTable:
                 self._assign(above, run, changed)
             elif above.facts.line.wrapper and above.facts.cgroup.workload.kind in _ADOPTING_KINDS:
                 self._assign(above, run, changed, is_adopted=True)
-            elif _is_lightning_parent(above, below):
+            elif is_rank_zero_of(above.facts, below.facts):
                 rank = "0" if (below.facts.environment or {}).get("NODE_RANK") == "0" else ""
                 above.place = RankClaim(rank, None, _ADOPTED_RANK_STRENGTH)
                 self._assign(above, run, changed)
@@ -396,22 +397,9 @@ class RunTable:
 
     def _count_ended(self, text: tuple[str, ...], window: int) -> None:
         """Remember that a run at this address ended; what is older than the previous window cannot come again."""
-        stale = [known for known in self._ended_windows if known[1] < window - 1]
-        for known in stale:
+        for known in [known for known in self._ended_windows if known[1] < window - 1]:
             del self._ended_windows[known]
         self._ended_windows[text, window] = self._ended_windows.get((text, window), 0) + 1
 
     def _user_text(self, uid: int) -> str:
         return (self._user_name(uid) or str(uid)) if self._settings.user_names else ""
-
-
-def _is_lightning_parent(parent: _Node, child: _Node) -> bool:
-    """Return whether ``parent`` is Lightning's own launcher, which is rank 0 and shows it in its children only."""
-    variables = child.facts.environment or {}
-    return (
-        all(name in variables for name in ("NODE_RANK", "LOCAL_RANK", "MASTER_ADDR"))
-        and "RANK" not in variables
-        and parent.facts.session_id == child.facts.session_id
-        and not parent.facts.line.wrapper
-        and not parent.facts.line.launcher
-    )

@@ -26,8 +26,10 @@ SLUID = "sEKNKTV3WPV500"
         f"/kubepods/burstable/pod{UID}/{B}",
         f"/kubepods/besteffort/pod{UID}/{B}",
         f"/system.slice/containerd.service/kubepods-burstable-pod{SLICE_UID}.slice:cri-containerd:{B}",
-        f"/system.slice/docker-{A}.scope/kubelet.slice/kubelet-kubepods.slice/"
-        f"kubelet-kubepods-burstable-pod{SLICE_UID}.slice/cri-containerd-{B}.scope",
+        (
+            f"/system.slice/docker-{A}.scope/kubelet.slice/kubelet-kubepods.slice/"
+            f"kubelet-kubepods-burstable-pod{SLICE_UID}.slice/cri-containerd-{B}.scope"
+        ),
         f"/../../kubepods-burstable-pod{SLICE_UID}.slice/cri-containerd-{B}.scope",
         f"{POD_SLICE}/cri-containerd-{B}.scope/docker/{A}",
         f"{POD_SLICE}/cri-containerd-{B}.scope/system.slice/foo.service",
@@ -42,12 +44,12 @@ def test_every_form_of_a_pod_path_gives_pod_and_container(path: str) -> None:
 
 @pytest.mark.parametrize("tail", ["", f"/crio-conmon-{B}.scope"])
 def test_conmon_and_the_pod_itself_are_no_container(tail: str) -> None:
-    """F56"""
+    """F56."""
     assert classify_cgroup(POD_SLICE + tail).workload == WorkloadId("pod", "", UID)
 
 
 def test_a_static_pods_uid_has_no_dashes() -> None:
-    """F58"""
+    """F58."""
     static = "0123456789abcdef0123456789abcdef"
 
     assert classify_cgroup(f"/kubepods/burstable/pod{static}/{B}").pod_uid == static
@@ -68,14 +70,14 @@ def test_a_static_pods_uid_has_no_dashes() -> None:
     ],
 )
 def test_every_step_of_a_job_is_charged_to_the_job(path: str) -> None:
-    """F55"""
+    """F55."""
     found = classify_cgroup(path)
 
     assert (found.workload, found.job_system, found.job_id) == (JOB, "slurm", "123")
 
 
 def test_a_sluid_stands_where_the_job_id_was() -> None:
-    """F55"""
+    """F55."""
     found = classify_cgroup(f"/system.slice/slurmstepd.scope/{SLUID}/step_extern/user/task_special")
 
     assert (found.job_system, found.job_id, found.step) == ("slurm", SLUID, "extern")

@@ -29,7 +29,9 @@ def test_launchers_are_recognised(raw: bytes, comm: str, launcher: str) -> None:
     assert parse_command(raw, comm, keep_script=False).launcher == launcher
 
 
-@pytest.mark.parametrize("raw", [b"bash\0train.sh\0", b"-bash\0", b"/sbin/tini\0--\0x\0", b"srun\0x\0", b"timeout\x005\0x"])
+@pytest.mark.parametrize(
+    "raw", [b"bash\0train.sh\0", b"-bash\0", b"/sbin/tini\0--\0x\0", b"srun\0x\0", b"timeout\x005\0x"]
+)
 def test_wrappers_are_recognised(raw: bytes) -> None:
     assert parse_command(raw, "x", keep_script=False).wrapper
 
@@ -48,7 +50,7 @@ def test_a_step_daemons_title_names_the_job() -> None:
 
 
 def test_a_forged_title_of_another_program_says_nothing() -> None:
-    """S-13"""
+    """S-13."""
     assert parse_command(b"slurmstepd: [3385.0]\0", "python", keep_script=False).slurm_job == ""
 
 
@@ -58,7 +60,7 @@ def test_deepspeeds_local_rank_is_found() -> None:
 
 @given(raw=st.binary(max_size=200), comm=st.text(max_size=15))
 def test_any_bytes_give_clean_facts(raw: bytes, comm: str) -> None:
-    """F38, F39"""
+    """F38, F39."""
     found = parse_command(raw, comm, keep_script=True)
 
     assert found.script.isprintable()

@@ -24,7 +24,7 @@ def test_no_listed_name_looks_like_a_secret() -> None:
 
 @pytest.mark.parametrize("raw", [b"\0" * 200, b"python: training epoch 3\0\0\0"])
 def test_a_block_overwritten_by_a_title_is_no_environment(raw: bytes) -> None:
-    """F41"""
+    """F41."""
     assert parse_environ(raw, ALLOWED) is None
 
 
@@ -33,19 +33,19 @@ def test_an_empty_block_is_an_empty_environment() -> None:
 
 
 def test_the_first_of_two_values_counts() -> None:
-    """F41"""
+    """F41."""
     assert parse_environ(b"RANK=1\0RANK=2\0", ALLOWED) == {"RANK": "1"}
 
 
 def test_a_name_behind_160_kilobytes_is_found() -> None:
-    """F41"""
+    """F41."""
     services = b"".join(b"SVC_%d_SERVICE_HOST=10.0.0.1\0" % index for index in range(6000))
 
     assert parse_environ(services + b"RANK=1\0", ALLOWED) == {"RANK": "1"}
 
 
 def test_values_are_cleaned_and_cut() -> None:
-    """F41, S-11"""
+    """F41, S-11."""
     found = parse_environ(b"SLURM_JOB_NAME=a\nb\xff" + b"x" * 1000 + b"\0", ALLOWED)
 
     assert found is not None
@@ -86,6 +86,5 @@ def test_any_bytes_give_clean_listed_values_or_none(raw: bytes, prefix: bytes) -
     found = parse_environ(prefix + raw, ALLOWED)
 
     assert found is None or all(
-        name.partition(".")[0] in ALLOWED and value.isprintable() and len(value) <= 256
-        for name, value in found.items()
+        name.partition(".")[0] in ALLOWED and value.isprintable() and len(value) <= 256 for name, value in found.items()
     )
