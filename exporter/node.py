@@ -188,7 +188,7 @@ class Node:
         except StateError as exc:
             self._state_is("down", str(exc))
             return SavedState()
-        self._state_is("up", self._store.note or path)
+        self._state_is("degraded" if self._store.note else "up", self._store.note or path)
         return saved
 
     def _save(self, store: Store) -> None:
@@ -212,7 +212,7 @@ class Node:
             self._state_is("down", str(exc))
             return
         self._save_is_full = False
-        if self._state_finding and self._state_finding.state == "down":
+        if self._state_finding and self._state_finding.state != "up":
             self._state_is("up", str(store.path))
 
     def _state_is(self, state: State, detail: str) -> None:

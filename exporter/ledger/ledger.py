@@ -25,6 +25,7 @@ from exporter.ledger.accounts import (
     RunRecord,
     add_up,
 )
+from exporter.ledger.newborn import without_newborn
 from exporter.ledger.processes import ProcessAccounts
 from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
@@ -65,7 +66,9 @@ class Ledger:
         self._processes = ProcessAccounts()
         self._components: dict[Component, ComponentTotals] = {}
         self._unattributed_j: dict[tuple[Component, Reason], float] = {}
+        self._component_born_s: dict[Component, float] = {}
         self._emissions_g: dict[Scope, float] = {}
+        self._emissions_born_s: float | None = None
         self._event_counts: dict[tuple[EventKind, str, str], float] = {}
         self._next_expiry_s = 0.0
         self._now_s = 0.0
@@ -137,13 +140,16 @@ class Ledger:
         """Return grams per joule now, or None where no intensity is known; makes the node's grams appear."""
         if carbon.average is None:
             return None
-        self._emissions_g.setdefault("operational", 0.0)
+        if not self._emissions_g:
+            self._emissions_g["operational"] = 0.0
+            self._emissions_born_s = self._now_s
         intensity = carbon.average.intensity_g_per_kwh
         return emissions_g(1.0, pue_ratio=carbon.pue_ratio, intensity_g_per_kwh=intensity)
 
     def _book_node(self, energy: ComponentEnergy, share: ComponentShares | None, g_per_j: float | None) -> None:
         before = self._components.get(energy.component)
         if before is None:
+            self._component_born_s[energy.component] = self._now_s
             for reason in Reason:
                 self._unattributed_j.setdefault((energy.component, reason), 0.0)
         idle_power_w, origin = (share.idle_power_w, share.baseline_origin) if share else (None, None)
@@ -299,7 +305,9 @@ class Ledger:
                 add_up(workloads, key.workload, account, shared)
             if key.run is not None:
                 add_up(runs, key.run, account, shared)
-        return Snapshot(
+        newborn = [component for component, born_s in self._component_born_s.items() if born_s == self._now_s]
+        is_first_gram = self._emissions_born_s == self._now_s
+        snapshot = Snapshot(
             taken_s=self._wall_s,
             components=dict(self._components),
             unattributed_j=dict(self._unattributed_j),
@@ -314,6 +322,7 @@ class Ledger:
             event_counts=dict(self._event_counts),
             agent=agent or AgentStats(),
         )
+        return without_newborn(snapshot, newborn, emissions=is_first_gram) if newborn or is_first_gram else snapshot
 
     def _workload_totals(self, workload: WorkloadId, account: Account) -> WorkloadTotals:
         if self._born_s[workload] == self._now_s:

@@ -1,0 +1,42 @@
+"""The first page of a component or of emissions: everything at zero, so that a rate sees its first interval."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TypeVar
+
+from exporter.ledger.accounts import COLUMNS_OF
+from exporter.ledger.snapshot import ProcessTotals, RunTotals, Snapshot, WorkloadTotals
+from exporter.sensors.records import Component
+
+__all__ = ["without_newborn"]
+
+_Totals = TypeVar("_Totals", WorkloadTotals, RunTotals, ProcessTotals)
+
+
+def without_newborn(snapshot: Snapshot, components: Collection[Component], *, emissions: bool) -> Snapshot:
+    """Return ``snapshot`` with the totals of ``components``, and with ``emissions`` all grams, at zero; watts stay."""
+    hidden = {column for component in components for column in COLUMNS_OF[component]}
+
+    def withheld(totals: _Totals) -> _Totals:
+        energy_j = tuple(0.0 if i in hidden else joules for i, joules in enumerate(totals.energy_j))
+        if emissions and not isinstance(totals, ProcessTotals):
+            return totals._replace(energy_j=energy_j, emissions_g=(0.0,) * len(totals.emissions_g))
+        return totals._replace(energy_j=energy_j)
+
+    return replace(
+        snapshot,
+        components={
+            name: totals._replace(energy_j=0.0) if name in components else totals
+            for name, totals in snapshot.components.items()
+        },
+        unattributed_j={
+            key: 0.0 if key[0] in components else joules for key, joules in snapshot.unattributed_j.items()
+        },
+        ended_j={name: 0.0 if name in components else joules for name, joules in snapshot.ended_j.items()},
+        emissions_g=dict.fromkeys(snapshot.emissions_g, 0.0) if emissions else snapshot.emissions_g,
+        workloads=[withheld(totals) for totals in snapshot.workloads],
+        runs=[withheld(totals) for totals in snapshot.runs],
+        processes=[withheld(totals) for totals in snapshot.processes],
+    )
