@@ -79,7 +79,8 @@ class RunTable:
         """
         changed: set[int] = set()
         node = self._place(process, changed)
-        self._set_job(node, self._find_job(node))
+        parent = self._parent(node)
+        self._set_job(node, self._jobs.find(process, parent.job if parent is not None else None))
         run = self._find_run(node, changed)
         if node.is_adopted and run is node.run and process.line.wrapper:
             return changed
@@ -194,10 +195,6 @@ class RunTable:
             if is_so:
                 self._conflicts[reason] = self._conflicts.get(reason, 0) + 1
 
-    def _find_job(self, node: _Node) -> Job | None:
-        parent = self._parent(node)
-        return self._jobs.find(node.facts, parent.job if parent is not None else None)
-
     def _set_job(self, node: _Node, job: Job | None) -> None:
         self._jobs.move(node.facts, node.job, job)
         node.job = job
@@ -305,11 +302,9 @@ class RunTable:
         if not chain:
             return None
         root = chain[-1]
-        below = self._run_below(root)
-        if below is not None:
-            return below
         key = self._local_key(root)
-        run = self._open(key, Claim("process_tree", (key,), framework=root.facts.line.launcher), None)
+        claim = Claim("process_tree", (key,), framework=root.facts.line.launcher)
+        run = self._run_below(root) or self._open(key, claim, None)
         self._assign(root, run, changed)
         return run
 

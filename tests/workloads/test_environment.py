@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,12 @@ def test_only_listed_names_are_kept() -> None:
 
 def test_no_listed_name_looks_like_a_secret() -> None:
     assert [name for name in ENVIRONMENT_NAMES if "TOKEN" in name or "KEY" in name or "SECRET" in name] == []
+
+
+def test_the_reference_lists_every_name() -> None:
+    reference = (Path(__file__).parents[2] / "docs/reference/runs.md").read_text("utf-8")
+
+    assert [name for name in ENVIRONMENT_NAMES if f"`{name}`" not in reference] == []
 
 
 @pytest.mark.parametrize("raw", [b"\0" * 200, b"python: training epoch 3\0\0\0"])
