@@ -23,7 +23,7 @@ class Run:
     Attributes:
         key: its key, which never changes.
         claim: what the key was made of.
-        signature: where later processes with the same claim find it, or None.
+        signatures: where later processes with the same claim find it.
         members: pids that hold it alive.
         adopted: pids of wrappers that belong to it as long as it has members.
         window: number of the start window that its key was made with.
@@ -31,7 +31,7 @@ class Run:
 
     key: RunKey
     claim: Claim
-    signature: tuple[object, ...] | None
+    signatures: set[tuple[object, ...]] = field(default_factory=set)
     members: set[int] = field(default_factory=set)
     adopted: set[int] = field(default_factory=set)
     window: int = 0

@@ -273,9 +273,10 @@ class RunTable:
     def _open(self, key: RunKey, claim: Claim, signature: tuple[object, ...] | None) -> Run:
         run = self._runs.get(key)
         if run is None:
-            run = Run(key=key, claim=claim, signature=signature)
+            run = Run(key=key, claim=claim)
             self._runs[key] = run
         if signature is not None:
+            run.signatures.add(signature)
             self._by_signature[signature] = run
         return run
 
@@ -346,8 +347,7 @@ class RunTable:
         """Make the process a member, and with it all below it that have no run of their own."""
         stack = [node]
         while stack:
-            current = stack.pop()
-            self._join(current, run, changed, is_adopted=is_adopted)
+            self._join(current := stack.pop(), run, changed, is_adopted=is_adopted)
             if is_adopted:
                 return
             for pid in self._children.get(current.facts.pid, ()):
@@ -384,8 +384,8 @@ class RunTable:
             changed.add(pid)
         run.adopted.clear()
         del self._runs[run.key]
-        if run.signature is not None and self._by_signature.get(run.signature) is run:
-            del self._by_signature[run.signature]
+        for signature in run.signatures:
+            del self._by_signature[signature]
         if run.claim.is_windowed and not run.claim.is_local:
             self._count_ended(run.claim.text, run.window)
         self._ended[run.key] = run.facts(self._user_text, is_alive=False)

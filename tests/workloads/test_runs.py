@@ -311,6 +311,16 @@ def test_a_launchers_key_stays_when_a_rank_says_more_later() -> None:
     assert (table.rank_of(102), len(table.facts())) == ("1", 1)
 
 
+def test_two_addresses_below_one_launcher_are_one_run_and_leave_nothing_behind() -> None:
+    ranks = [build_process(pid, 100, env=build_torch(0, MASTER_ADDR="", MASTER_PORT=str(pid))) for pid in (101, 102)]
+    table = add_all(build_table(), *ranks, build_process(100, args=TORCHRUN, comm="torchrun"))
+    for process in (*ranks, build_process(100)):
+        table.remove(process.pid, process.start_ticks)
+
+    assert not table._by_signature
+    assert not table.facts()
+
+
 def test_an_exec_reclassifies_the_process() -> None:
     table = add_all(build_table(), build_process(100))
     changed = table.add(build_process(100, env=build_torch(0)))
