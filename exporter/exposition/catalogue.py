@@ -63,7 +63,8 @@ CATALOGUE: tuple[Family, ...] = (
         "node_energy_joules_total",
         "joules",
         ("component",),
-        "Energy drawn by a component of the node since the agent's first start on this boot, from the hardware counters "
+        "Energy drawn by a component of the node since the agent's first start on this "
+        "boot, from the hardware counters "
         f"or the model named in wattribute_energy_source_info; components do not overlap. {_AT_TICK}",
         "sensors",
     ),
@@ -86,7 +87,8 @@ CATALOGUE: tuple[Family, ...] = (
         "node_unattributed_energy_joules_total",
         "joules",
         ("component", "reason"),
-        "Energy of a component that no workload is charged for, by reason: idle (nobody claimed the idle power), system "
+        "Energy of a component that no workload is charged for, by reason: idle (nobody "
+        "claimed the idle power), system "
         "(kernel threads and interrupts), agent_down (drawn while no agent ran), unknown (no usage was known). "
         f"From attribution. {_AT_TICK}",
         "attribution",
@@ -95,7 +97,8 @@ CATALOGUE: tuple[Family, ...] = (
         "node_emissions_grams_total",
         "grams",
         ("scope",),
-        "Greenhouse gases in grams of CO2 equivalent caused by the node: operational is energy times PUE times the average "
+        "Greenhouse gases in grams of CO2 equivalent caused by the node: operational is "
+        "energy times PUE times the average "
         "(location-based) carbon intensity of the moment, integrated tick by tick in the ledger. "
         f"Absent until a grid zone is configured. {_AT_TICK}",
         "ledger",
@@ -155,7 +158,8 @@ CATALOGUE: tuple[Family, ...] = (
         "run_energy_joules_total",
         "joules",
         ("run", "component", "mode"),
-        "Energy charged to a training run on this node, from attribution; contained in the workloads, so never added to "
+        "Energy charged to a training run on this node, from attribution; contained in "
+        "the workloads, so never added to "
         f"them. Sum over nodes for the whole run. {_AT_TICK}",
         "attribution",
     ),
@@ -163,14 +167,16 @@ CATALOGUE: tuple[Family, ...] = (
         "run_emissions_grams_total",
         "grams",
         ("run", "scope"),
-        "Greenhouse gases in grams of CO2 equivalent charged to a training run on this node, integrated tick by tick in "
+        "Greenhouse gases in grams of CO2 equivalent charged to a training run on this "
+        "node, integrated tick by tick in "
         f"the ledger. {_AT_TICK}",
         "ledger",
     ),
     _info(
         "run_info",
         ("run", "name", "framework", "namespace", "owner", "user", "world_size", "identity"),
-        "Facts of a training run, recognised from control groups, process trees and allow-listed environment variables; "
+        "Facts of a training run, recognised from control groups, process trees and "
+        "allow-listed environment variables; "
         f"identity says what its key was made of. {_AT_TICK}",
         "workloads",
     ),
@@ -262,7 +268,8 @@ CATALOGUE: tuple[Family, ...] = (
         "counter_resets_total",
         "",
         ("source", "reason"),
-        "Times a hardware counter stepped back in a way that is not a wrap, from the sensors; kept over restarts on one "
+        "Times a hardware counter stepped back in a way that is not a wrap, from the "
+        "sensors; kept over restarts on one "
         f"boot. {_AT_TICK}",
         "sensors",
     ),
@@ -270,7 +277,8 @@ CATALOGUE: tuple[Family, ...] = (
         "gap_seconds_total",
         "seconds",
         ("source", "reason"),
-        "Seconds whose energy is unknown, because a sensor was not readable or may have wrapped twice; from the sensors, "
+        "Seconds whose energy is unknown, because a sensor was not readable or may have "
+        "wrapped twice; from the sensors, "
         f"kept over restarts on one boot. {_AT_TICK}",
         "sensors",
     ),
@@ -278,7 +286,8 @@ CATALOGUE: tuple[Family, ...] = (
         "sample_timestamp_seconds",
         "seconds",
         (),
-        "Unix time of the sample that this page shows, from the agent's own clock. Sampling does not depend on scrapes.",
+        "Unix time of the sample that this page shows, from the agent's own clock. "
+        "Sampling does not depend on scrapes.",
         "agent",
     ),
     _gauge(

@@ -100,7 +100,7 @@ class Connection:
 
     def _refuse_bare_line_feeds(self) -> None:
         at = self._buffer.find(b"\n", self._head_start)
-        if at >= 0 and (at == 0 or self._buffer[at - 1] != 0x0D):
+        if at >= 0 and (at == 0 or self._buffer[at - 1 : at] != b"\r"):
             raise BadRequestError(400)
 
     def answer(self, response: Response, *, is_head: bool, now_s: float) -> None:

@@ -25,7 +25,7 @@ _ACCEPTS_PER_TURN = 64
 _PIPELINED_PER_TURN = 4
 _SWEEP_S = 0.25
 _IDLE_S = 5.0
-_STALLED_S = 1.0
+_STALLED_S = 0.5
 
 
 class Server:
@@ -193,8 +193,7 @@ class Server:
             return plain(503, "too many requests in flight", (("Retry-After", "1"),))
         try:
             response = self._app(request)
-        except Exception:
-            # The isolation line: a fault in one page must not end the thread that serves all of them.
+        except Exception:  # noqa: BLE001 - the isolation line: one page's fault must not end the thread serving all
             if not self._app_is_failing:
                 _log.exception("the page could not be made path=%r", request.path[:80])
             self._app_is_failing = True

@@ -10,6 +10,7 @@ from exporter.errors import ExporterError
 __all__ = ["ListenError", "open_listener", "parse_address"]
 
 _BACKLOG = 512
+_MAX_PORT = 65_535
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there; stop it or choose another port with --web.listen-address",
     errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose a higher one with --web.listen-address",
@@ -31,7 +32,7 @@ def parse_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     is_port = port.isascii() and port.isdigit() and len(port) <= len("65535")
-    if not colon or not is_port or int(port) > 0xFFFF or (":" in host and not is_bracketed):
+    if not colon or not is_port or int(port) > _MAX_PORT or (":" in host and not is_bracketed):
         raise ListenError(f"cannot listen on {text!r}: expected HOST:PORT, [IPV6]:PORT or :PORT")
     return (host[1:-1] if is_bracketed else host), int(port)
 

@@ -15,6 +15,7 @@ from exporter.exposition.families import FamilyRows, Row
 __all__ = ["LineWriter", "RenderedFamily", "format_value", "openmetrics_text", "prometheus_text"]
 
 _FIRST_WITH_EXPONENT = 1_000_000.0
+_DIGITS_WITHOUT_EXPONENT = 6
 _MINUS_INFINITY = float("-inf")
 
 
@@ -38,7 +39,7 @@ def format_value(value: float) -> str:
     if special is not None:
         return special
     point = text.find(".")
-    if point < 0:
+    if point <= _DIGITS_WITHOUT_EXPONENT:
         return text
     digits = f"{text[0]}.{text[1:point]}{text[point + 1 :]}".rstrip("0.")
     return f"{digits}e+{point - 1:02d}"

@@ -1,0 +1,79 @@
+"""Hand-made snapshots: a small one with everything on it, and large ones."""
+
+from __future__ import annotations
+
+from exporter.attribution.records import Reason
+from exporter.carbon.records import NO_CARBON, CarbonState, Intensity
+from exporter.health import Finding
+from exporter.ledger.snapshot import (
+    AgentStats,
+    ComponentTotals,
+    ProcessTotals,
+    RunTotals,
+    Snapshot,
+    WorkloadTotals,
+)
+from exporter.sensors.records import Component, DomainKey, DomainTotal
+from exporter.workloads.records import RunFacts, RunKey, WorkloadId
+
+NOW_S = 1_764_000_000.0
+RUN = RunKey("ab12cd34")
+ENERGY_J = (7200.0, 1800.0, 600.0, 300.0, 0.0, 0.0, 0.0)
+
+
+def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None = None) -> Snapshot:
+    """Return a node with CPU and DRAM, one run in one pod, and one idle unit."""
+    average = Intensity(
+        grid_zone="DE",
+        signal="average",
+        intensity_g_per_kwh=344.0,
+        provider="grid_table",
+        basis="generation-lifecycle",
+        is_estimated=True,
+        observed_s=NOW_S - 3600,
+        note="Yearly mean of 2024.",
+    )
+    return Snapshot(
+        taken_s=NOW_S,
+        components={
+            Component.CPU: ComponentTotals(12_000_000.0, 83.5, "rapl", "measured", 0.05, False, 31.0, "learned"),
+            Component.DRAM: ComponentTotals(1_500.0, None, "cpu_estimate", "estimated", 0.6, True, None, None),
+        },
+        unattributed_j={(c, r): 1.5 for c in (Component.CPU, Component.DRAM) for r in Reason},
+        ended_j={Component.CPU: 4.0, Component.DRAM: 0.0},
+        emissions_g={"operational": 1234.5} if with_carbon else {},
+        workloads=workloads if workloads is not None else [_pod(), _unit()],
+        runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S)],
+        processes=[ProcessTotals(RUN, "0", 4242, ENERGY_J)],
+        domains=[DomainTotal(DomainKey("rapl", "package", "0"), 12_000_000.0, Component.CPU)],
+        carbon=CarbonState(average=average, pue_ratio=1.2) if with_carbon else NO_CARBON,
+        findings=[
+            Finding(source="rapl", state="up", detail="2 domains", last_success_s=NOW_S),
+            Finding(source="hwmon", state="absent"),
+            Finding(source="cgroup", state="down", detail="EACCES", remedy="Run as root."),
+        ],
+        event_counts={("error", "cgroup", "io"): 3.0, ("reset", "rapl", "step_back"): 1.0},
+        agent=AgentStats(ticks=12, late_ticks=1, tick_duration_s=0.004, interval_s=5.0, config_loaded_s=NOW_S - 60),
+    )
+
+
+def _facts() -> RunFacts:
+    return RunFacts(
+        key=RUN, name="llama-ft", framework="torchrun", user="ada", world_size=8, ranks=4, identity="slurm",
+        started_s=NOW_S - 5000,
+    )  # fmt: skip
+
+
+def _pod() -> WorkloadTotals:
+    return WorkloadTotals(WorkloadId("pod", "ml", "trainer-0", "main"), ENERGY_J, (0.946, 0.0), 61.0)
+
+
+def _unit() -> WorkloadTotals:
+    return WorkloadTotals(WorkloadId("unit", "", "sshd.service"), (1.0,) * 7, (0.1, 0.0), 0.2)
+
+
+def large_snapshot(series: int) -> Snapshot:
+    """Return a snapshot with about ``series`` workload series: 4 of energy and 1 of emissions for each workload."""
+    ids = [WorkloadId("pod", "namespace", f"trainer-{i:05d}-abcdef", "main") for i in range(series // 5)]
+    energy_j = (1234.5678901, 2345.678, 1e7 / 3, 4.0, 0.0, 0.0, 0.0)
+    return snapshot(workloads=[WorkloadTotals(identity, energy_j, (0.5, 0.0), 1.0) for identity in ids])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Metric, exposition, openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
+
+from exporter.exposition.catalogue import family_named
+from exporter.exposition.families import FamilyRows, Row, family_rows
+from exporter.exposition.labels import MAX_LABEL_CHARACTERS, clean_label
+from exporter.exposition.model import metric_families
+from exporter.exposition.writer import LineWriter, openmetrics_text, prometheus_text
+from tests.exposition.snapshots import snapshot
+
+INFO = "wattribute_energy_source_info"
+COUNTER = "wattribute_domain_energy_joules_total"
+
+_valid_text = st.text(st.characters(exclude_categories=["Cs"]))
+_numbers = st.floats() | st.integers(-(2**200), 2**200)
+
+
+def _rows(labels: int) -> st.SearchStrategy[list[Row]]:
+    return st.lists(st.tuples(st.tuples(*[_valid_text] * labels), _numbers), max_size=4)
+
+
+class _Page(Collector):
+    def __init__(self, page: list[FamilyRows]) -> None:
+        self.page = page
+
+    def collect(self) -> Iterator[Metric]:
+        return metric_families(self.page)
+
+
+@given(_rows(3), _rows(5))
+def test_both_formats_are_byte_for_byte_those_of_the_reference_writer(counters: list[Row], facts: list[Row]) -> None:
+    page = [FamilyRows(family_named(COUNTER), counters), FamilyRows(family_named(INFO), facts)]
+
+    rendered = LineWriter().render(page)
+
+    assert exposition.generate_latest(_Page(page)) == prometheus_text(rendered)
+    assert openmetrics.exposition.generate_latest(_Page(page)) == openmetrics_text(rendered)
+
+
+@given(_rows(3))
+def test_a_second_page_from_remembered_prefixes_is_equal_to_a_fresh_one(rows: list[Row]) -> None:
+    page = [FamilyRows(family_named(COUNTER), rows)]
+    writer = LineWriter()
+    writer.render(page)
+
+    assert LineWriter().render(page) == writer.render(page)
+
+
+def test_prefixes_of_series_that_left_the_page_are_forgotten() -> None:
+    writer = LineWriter()
+    family = family_named(COUNTER)
+    for turn in range(50):
+        writer.render([FamilyRows(family, [(("rapl", "package", str(turn)), 1.0)])])
+
+    assert writer.remembered_series == 1
+
+
+@given(st.text(st.characters()))
+def test_a_clean_label_is_valid_utf8_without_controls_and_bounded(text: str) -> None:
+    cleaned = clean_label(text)
+
+    assert cleaned.encode().decode() == cleaned
+    assert len(cleaned) <= MAX_LABEL_CHARACTERS
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in cleaned)
+    assert clean_label(cleaned) == cleaned
+
+
+def test_the_page_parses_with_the_clients_own_parsers() -> None:
+    """S-11: what a page says is read back by the official parsers, family by family."""
+    rendered = LineWriter().render(family_rows(snapshot()))
+    expected = {family.base_name for family, _ in rendered}
+
+    assert expected == {f.name for f in parse_openmetrics(openmetrics_text(rendered).decode())}
+    assert len(expected) == len(list(parse_text(prometheus_text(rendered).decode())))
