@@ -1,0 +1,83 @@
+"""The machines of the golden scrapes, built by the simulated node, and the command that accepts their pages.
+
+``python -m tests.system.golden`` writes ``tests/golden/*.prom`` again; review the diff before committing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.testing import AMD_RANGE_UJ, FakeClock, RaplPackage, SimulatedNode
+from exporter.testing.__main__ import demo_node
+from tests.system.accounts import open_accounts, page_of, settings_for
+
+__all__ = ["GOLDEN", "MACHINES", "page_after_a_minute"]
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+_CHANGING = re.compile(r"^(wattribute_(?:tick_duration_seconds|build_info)\b.*) \S+$", re.MULTILINE)
+_VERSIONS = re.compile(r'((?:python_)?version)="[^"]*"')
+
+
+def _training_node(directory: Path) -> SimulatedNode:
+    """Two Intel-like sockets with memory domains, cgroup v2, one training run, one pod, services."""
+    return demo_node(directory, clock=FakeClock())[0]
+
+
+def _plain_amd(directory: Path) -> SimulatedNode:
+    """One AMD socket without memory domain, cgroup v1, no training."""
+    package = RaplPackage(idle_w=70.0, joules_per_cpu_s=4.0, range_uj=AMD_RANGE_UJ, start_uj=AMD_RANGE_UJ - 1_000_000)
+    node = SimulatedNode(directory, packages=[package], layout="v1", cpu_count=64, model="AMD EPYC 7763 64-Core")
+    node.spawn("nginx", cgroup="/system.slice/nginx.service", demand_cpus=1.25, resident_bytes=1 << 28)
+    node.spawn("bash", cgroup="/user.slice/user-1000.slice/session-4.scope", demand_cpus=0.5)
+    return node
+
+
+def _platform_meter(directory: Path) -> SimulatedNode:
+    """One socket and an ACPI meter for the whole machine, hybrid cgroups."""
+    node = SimulatedNode(directory, layout="hybrid", platform_other_w=80.0)
+    node.spawn("server", cgroup="/system.slice/server.service", demand_cpus=3.0)
+    return node
+
+
+def _virtual_machine(directory: Path) -> SimulatedNode:
+    """No power counter at all: energy is estimated and says so."""
+    node = SimulatedNode(directory, has_rapl=False, cpu_count=8)
+    node.spawn("server", cgroup="/system.slice/server.service", demand_cpus=2.0)
+    return node
+
+
+MACHINES: dict[str, Callable[[Path], SimulatedNode]] = {
+    "training-node": _training_node,
+    "plain-amd": _plain_amd,
+    "platform-meter": _platform_meter,
+    "virtual-machine": _virtual_machine,
+}
+
+
+def page_after_a_minute(machine: str, directory: Path) -> str:
+    """Return the page after twelve ticks; what differs between versions and runs is replaced by a constant."""
+    node = MACHINES[machine](directory)
+    accounts = open_accounts(node, settings_for())
+    for _ in range(12):
+        node.advance(5.0)
+        snapshot = accounts.tick()
+    accounts.close()
+    page = page_of(snapshot).decode().replace(str(directory), "/simulated")
+    return _VERSIONS.sub(r'\1="…"', _CHANGING.sub(r"\1 1.0", page))
+
+
+def main() -> int:
+    """Accept the pages of all machines."""
+    GOLDEN.mkdir(exist_ok=True)
+    for machine in MACHINES:
+        with tempfile.TemporaryDirectory() as directory:
+            (GOLDEN / f"{machine}.prom").write_text(page_after_a_minute(machine, Path(directory)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

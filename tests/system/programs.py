@@ -1,0 +1,205 @@
+"""Starts the real programs of the system tests: an agent, a simulated node in real time, Prometheus."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from exporter.host import Roots
+
+__all__ = [
+    "Agent",
+    "PrometheusServer",
+    "agent_running",
+    "free_port",
+    "needs",
+    "prometheus_running",
+    "started",
+    "wait_for",
+]
+
+_T = TypeVar("_T")
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Return a mark that skips where one of ``programs`` is not installed."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)} (make test as root does)")
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(what: str, look: Callable[[], _T | None], *, timeout_s: float = 30.0) -> _T:
+    """Return the first result of ``look`` that is not None; errors of the network count as None.
+
+    Raises:
+        AssertionError: nothing came in time.
+    """
+    end_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = look()
+        except OSError:
+            found = None
+        if found is not None:
+            return found
+        if time.monotonic() > end_s:
+            raise AssertionError(f"waited {timeout_s} s for {what}")
+        time.sleep(0.1)
+
+
+@contextmanager
+def started(command: Sequence[str], *, log: Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``command`` with its output in ``log``, and end it afterwards."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=cwd)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Agent:
+    """The agent as people start it, which can be killed and started again with the same state file.
+
+    Args:
+        directory: for its state, configuration and log.
+        roots: where it finds the kernel's files.
+        config: the configuration file's text.
+    """
+
+    def __init__(self, directory: Path, roots: Roots, *, config: str = "") -> None:
+        self.port = free_port()
+        self.log = directory / "agent.log"
+        (directory / "agent.yaml").write_text(config)
+        self._command = [
+            *(sys.executable, "-m", "exporter.cli", "agent", f"--config.file={directory / 'agent.yaml'}"),
+            *(f"--path.procfs={roots.procfs}", f"--path.sysfs={roots.sysfs}", f"--path.cgroupfs={roots.cgroupfs}"),
+            *(f"--state.file={directory / 'state.db'}", "--sampling.interval=1s"),
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, without waiting."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it with SIGTERM and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def get(self, path: str = "/metrics") -> str:
+        """Return a page.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            return str(response.read().decode())
+
+    def _end(self, number: int) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        return process.wait(timeout=20)
+
+
+@contextmanager
+def agent_running(directory: Path, roots: Roots, *, config: str = "") -> Iterator[Agent]:
+    """Run an agent and wait until it serves; what it logged is shown if it does not."""
+    agent = Agent(directory, roots, config=config)
+    agent.start()
+    try:
+        try:
+            wait_for("the agent to serve", agent.get)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; its log: {agent.log.read_text()[-2000:]}") from exc
+        yield agent
+    finally:
+        agent.stop()
+
+
+class PrometheusServer:
+    """A real Prometheus on loopback."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Return the instant vector of ``expression``: labels and value of each series.
+
+        Raises:
+            OSError: Prometheus does not answer or rejects the expression.
+        """
+        return [(series["metric"], float(series["value"][1])) for series in self._result(expression)]
+
+    def value(self, expression: str) -> float | None:
+        """Return the one value of ``expression``, or None if there is no series."""
+        found = self.query(expression)
+        assert len(found) <= 1, f"expected one series for {expression}, got {found}"
+        return found[0][1] if found else None
+
+    def samples(self, selector: str) -> list[float]:
+        """Return the raw samples of the one series of a range selector, in order of time.
+
+        Raises:
+            OSError: as ``query``.
+        """
+        found = self._result(selector)
+        assert len(found) == 1, f"expected one series for {selector}, got {len(found)}"
+        return [float(value) for _, value in found[0]["values"]]
+
+    def _result(self, expression: str) -> list[dict[str, Any]]:  # JSON of Prometheus' HTTP API
+        query = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/query?{query}", timeout=10) as response:
+            return list(json.load(response)["data"]["result"])
+
+
+@contextmanager
+def prometheus_running(directory: Path, target_port: int) -> Iterator[PrometheusServer]:
+    """Run a Prometheus that scrapes the target once a second."""
+    port = free_port()
+    config = directory / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: wattribute, static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]}}\n"
+    )
+    command = [
+        *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"),
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    server = PrometheusServer(port)
+    with started(command, log=directory / "prometheus.log"):
+        wait_for("Prometheus", lambda: server.query("vector(1)"))
+        yield server
