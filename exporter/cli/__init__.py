@@ -1,1 +1,5 @@
-"""Placeholder docstring: to be written with the package."""
+"""The command ``wattribute``: flags in, exit code out. Builds the graph; holds no logic of its own."""
+
+from exporter.cli.main import main
+
+__all__ = ["main"]

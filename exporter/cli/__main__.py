@@ -1,0 +1,8 @@
+"""``python -m exporter.cli``."""
+
+import sys
+
+from exporter.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

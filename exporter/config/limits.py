@@ -1,0 +1,70 @@
+"""The limits of every setting that has any, by its path in the file: the numbers that the records' prose states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from exporter.sensors.settings import SOURCE_NAMES
+
+__all__ = ["CHOICES", "LIMITS", "Range"]
+
+
+class Range(NamedTuple):
+    """The numbers a setting may have; ``is_open``: the lowest itself is excluded."""
+
+    lowest: float = 0.0
+    highest: float = math.inf
+    is_open: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Return whether ``value`` is within the range."""
+        return (value > self.lowest if self.is_open else value >= self.lowest) and value <= self.highest
+
+    def __str__(self) -> str:
+        if math.isinf(self.highest):
+            return f"above {self.lowest:g}" if self.is_open else f"at least {self.lowest:g}"
+        return (
+            f"above {self.lowest:g}, at most {self.highest:g}"
+            if self.is_open
+            else f"{self.lowest:g} to {self.highest:g}"
+        )
+
+
+_POSITIVE = Range(is_open=True)
+
+LIMITS: Mapping[str, Range] = {
+    "sampling.interval_s": Range(1, 60),
+    "web.max_connections": Range(1, 10_000),
+    "web.max_requests": Range(1),
+    "web.max_header_bytes": Range(1024, 1_048_576),
+    "web.header_timeout_s": Range(0, 60, is_open=True),
+    "web.write_timeout_s": _POSITIVE,
+    "web.keep_alive_s": _POSITIVE,
+    "web.healthy_within_ticks": Range(2),
+    "sensors.full_to_idle_ratio": Range(1),
+    "sensors.tdp_watts": _POSITIVE,
+    "sensors.max_package_watts": _POSITIVE,
+    "sensors.rescan_interval_s": Range(1),
+    "sensors.down_after_samples": Range(1),
+    "baseline.cpu_idle_power_w": Range(),
+    "baseline.dram_idle_power_w": Range(),
+    "baseline.full_to_idle_ratio": Range(1),
+    "baseline.learning_half_life_s": _POSITIVE,
+    "baseline.min_learning_s": Range(),
+    "carbon.pue_ratio": Range(1, 10),
+    "carbon.intensity_g_per_kwh": Range(0, 2000),
+    "ledger.checkpoint_interval_s": Range(),
+    "ledger.retention_s": Range(),
+    "ledger.max_workloads": Range(1),
+    "ledger.max_runs": Range(1),
+    "ledger.max_processes": Range(),
+    "ledger.history_days": Range(1),
+}
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "sensors.disabled_sources": SOURCE_NAMES,
+    "sensors.required_sources": SOURCE_NAMES,
+}
+"""The words that the entries of a list may be."""
