@@ -57,6 +57,10 @@ class WebApp:
             return plain(400, "no query parameters are supported here")
         return route(request)
 
+    def prepare(self) -> None:
+        """Make the metrics pages that were asked for lately; called by the loop after it has published."""
+        self._pages.prepare()
+
     def _metrics(self, request: Request) -> Response:
         page_format = choose_format(request.headers.get("accept", ""))
         is_gzipped = accepts_gzip(request.headers.get("accept-encoding", ""))

@@ -265,7 +265,7 @@ CATALOGUE: tuple[Family, ...] = (
         "agent",
     ),
     _counter(
-        "counter_resets_total",
+        "source_resets_total",
         "",
         ("source", "reason"),
         "Times a hardware counter stepped back in a way that is not a wrap, from the "

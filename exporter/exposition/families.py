@@ -256,7 +256,7 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     "wattribute_source_up": _source_up,
     "wattribute_source_errors_total": _events("error"),
     "wattribute_source_last_success_timestamp_seconds": _source_success,
-    "wattribute_counter_resets_total": _events("reset"),
+    "wattribute_source_resets_total": _events("reset"),
     "wattribute_gap_seconds_total": _events("gap_seconds"),
     "wattribute_sample_timestamp_seconds": _single(lambda s: s.taken_s),
     "wattribute_tick_duration_seconds": _single(lambda s: s.agent.tick_duration_s),

@@ -22,7 +22,7 @@ _TOP_WORKLOADS = 15
 _MAX_RUNS = 50
 _OPERATIONAL = SCOPES.index("operational")
 _UNKNOWN = '<span class="dim" title="not known">–</span>'
-_ZONE_YAML = "carbon:\n  zone: DE"
+_ZONE_YAML = "carbon:\n  grid_zone: DE"
 
 
 def page_html(snapshot: Snapshot, *, age_s: float, telemetry_path: str) -> str:

@@ -26,8 +26,9 @@ CONTENT_TYPES: dict[PageFormat, str] = {
 }
 """What each format is called; exactly what is served."""
 
+_KEEP_READY_SNAPSHOTS = 24  # two minutes of ticks: the longest usual scrape interval
 _GZIP_LEVEL = 1
-"""The body of 3,000 series shrinks twelve-fold at level 1 already; level 6 takes more than twice the time."""
+"""3,000 series: 0.6 ms and 15.6 kB at level 1, 2.5 ms and 14.0 kB at level 6."""
 
 
 class _Variant(NamedTuple):
@@ -50,6 +51,7 @@ class MetricsPages:
         self._of: Snapshot | None = None
         self._rendered: list[RenderedFamily] = []
         self._pages: dict[_Variant, bytes] = {}
+        self._wanted: dict[_Variant, int] = {}
 
     def page(self, page_format: PageFormat, *, is_gzipped: bool) -> bytes | None:
         """Return the page of the last snapshot, or None before the first."""
@@ -58,13 +60,30 @@ class MetricsPages:
             return None
         variant = _Variant(page_format, is_gzipped)
         with self._lock:
-            if snapshot is not self._of:
-                self._rendered = self._writer.render(family_rows(snapshot))
-                self._pages = {}
-                self._of = snapshot
-            if variant not in self._pages:
-                self._pages[variant] = self._make(variant)
-            return self._pages[variant]
+            self._wanted[variant] = _KEEP_READY_SNAPSHOTS
+            return self._current(snapshot, variant)
+
+    def prepare(self) -> None:
+        """Make the variants that somebody asked for lately, so that the next scrape finds them done.
+
+        Called by the loop after it has published; a page that was not prepared is made on demand.
+        """
+        snapshot = self._latest()
+        if snapshot is None:
+            return
+        with self._lock:
+            self._wanted = {variant: left - 1 for variant, left in self._wanted.items() if left > 0}
+            for variant in self._wanted:
+                self._current(snapshot, variant)
+
+    def _current(self, snapshot: Snapshot, variant: _Variant) -> bytes:
+        if snapshot is not self._of:
+            self._rendered = self._writer.render(family_rows(snapshot))
+            self._pages = {}
+            self._of = snapshot
+        if variant not in self._pages:
+            self._pages[variant] = self._make(variant)
+        return self._pages[variant]
 
     def _make(self, variant: _Variant) -> bytes:
         if variant.is_gzipped:
@@ -84,4 +103,5 @@ class MetricsPages:
             self._registry = process_registry(self._procfs)
         if page_format == "text":
             return exposition.generate_latest(self._registry)
-        return openmetrics.exposition.generate_latest(self._registry)
+        page: bytes = openmetrics.exposition.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # upstream
+        return page

@@ -81,6 +81,18 @@ def test_scrapes_between_two_ticks_see_the_same_bytes() -> None:
     assert site.get("/metrics").body is site.get("/metrics").body
 
 
+def test_pages_that_are_asked_for_are_made_before_the_next_scrape() -> None:
+    site = Site()
+    site.get("/metrics")
+    site.board.publish(snapshot(with_carbon=False))
+    site.app.prepare()
+    prepared = site.get("/metrics").body
+    site.app.prepare()
+
+    assert b"_emissions_" not in prepared
+    assert prepared is site.get("/metrics").body
+
+
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
 def test_the_agents_own_process_is_on_the_page_where_switched_on(accept: str) -> None:
     body = Site(process_metrics=True).get("/metrics", accept=accept).body
@@ -136,4 +148,4 @@ def test_the_page_says_how_to_set_a_zone_where_none_is_set() -> None:
     site = Site()
     site.board.publish(snapshot(with_carbon=False))
 
-    assert b"<pre>carbon:\n  zone: DE</pre>" in site.get("/").body
+    assert b"<pre>carbon:\n  grid_zone: DE</pre>" in site.get("/").body

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -39,10 +40,8 @@ def connect(server: Server) -> socket.socket:
 def ask(server: Server, raw: bytes) -> bytes:
     """Send ``raw`` and return everything until the server closes."""
     with connect(server) as client:
-        try:
+        with contextlib.suppress(OSError):  # refused before all was sent: the answer is still there
             client.sendall(raw)
-        except OSError:
-            pass  # refused before all was sent: the answer is still there
         parts = []
         try:
             while data := client.recv(65536):
@@ -190,7 +189,8 @@ def test_a_busy_port_is_named_with_what_to_do(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(":9", ("", 9)), ("[::1]:9", ("::1", 9)), ("0.0.0.0:9", ("0.0.0.0", 9)), ("n:9", ("n", 9))]
+    ("text", "expected"),
+    [(":9", ("", 9)), ("[::1]:9", ("::1", 9)), ("127.0.0.1:9", ("127.0.0.1", 9)), ("n:9", ("n", 9))],
 )
 def test_addresses_are_read_as_operators_write_them(text: str, expected: tuple[str, int]) -> None:
     assert expected == parse_address(text)
