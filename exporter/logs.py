@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class RateCap(logging.Filter):
-    """Lets ``limit`` records through per ``window_s`` seconds of ``now_s``; the next one after says how many it dropped."""
+    """Lets ``limit`` records through per ``window_s`` seconds of ``now_s``; the next says how many were dropped."""
 
     def __init__(self, limit: int = 100, window_s: float = 10.0, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

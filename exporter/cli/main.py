@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` names; return 0, 1 if something needed is down, 2 for a mistake in what was said."""
+    """Run the command that ``argv`` names; return 0, 1 if something needed is down, 2 for a mistake."""
     try:
         return _run(parse(sys.argv[1:] if argv is None else argv))
     except ConfigError as exc:
