@@ -58,7 +58,8 @@ def _footer(telemetry_path: str) -> str:
     links = [(telemetry_path, "Metrics"), ("/api/v1/runs", "Runs (JSON)"), ("/api/v1/snapshot", "Snapshot (JSON)")]
     links += [("/-/healthy", "Health"), ("/-/ready", "Readiness")]
     items = "".join(f'<li><a href="{escape(path)}">{name}</a></li>' for path, name in links)
-    return f'<footer><nav aria-label="Data"><ul>{items}</ul></nav><p class="dim">Version {escape(__version__)}</p></footer>'
+    version = f'<p class="dim">Version {escape(__version__)}</p>'
+    return f'<footer><nav aria-label="Data"><ul>{items}</ul></nav>{version}</footer>'
 
 
 # -- the node ------------------------------------------------------------------------------------
