@@ -236,6 +236,8 @@ class SimulatedNode:
         Raises:
             ValueError: the processes ask for more CPU time than the node's CPUs have.
         """
+        if not seconds:
+            return
         active_j = [0.0] * self._sockets
         dram_j = [0.0] * self._sockets
         busy_ns = self._busy_ns
@@ -300,7 +302,7 @@ class SimulatedNode:
             self.truth.idle_j += (package.idle_w + (package.dram_idle_w or 0.0)) * seconds
             if package.dram_idle_w is not None:
                 self.zones[f"intel-rapl:{socket}:0"].draw(package.dram_idle_w * seconds + dram_j[socket])
-        if self.platform and seconds:
+        if self.platform:
             drawn_uj = sum(zone.counted_uj for zone in self.zones.values()) - before_uj
             self.platform.show(self.platform.other_w + drawn_uj / MICROJOULES_PER_JOULE / seconds)
 
