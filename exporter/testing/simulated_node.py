@@ -338,6 +338,7 @@ class SimulatedNode:
                 joules_per_cpu_s=package.dram_joules_per_cpu_s,
                 start_uj=socket,
             )
+            self.zones[name].children.append(self.zones[f"{name}:0"])
 
     def _write_machine(self, model: str, memory_bytes: int, boot_id: str) -> None:
         procfs = self.roots.procfs

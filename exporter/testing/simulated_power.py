@@ -6,11 +6,10 @@ Sources: Documentation/power/powercap/powercap.rst and hwmon sysfs-interface.rst
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.testing.kernel_files import create_text, empty_and_remove, overwrite, wide
+from exporter.testing.kernel_files import create_text, empty_and_remove, overwrite, remove_tree, wide
 from exporter.units import MICROJOULES_PER_JOULE, MICROWATTS_PER_WATT
 
 __all__ = ["AMD_RANGE_UJ", "DENIED", "FAILING", "INTEL_RANGE_UJ", "PlatformMeter", "RaplPackage", "RaplZone"]
@@ -53,6 +52,7 @@ class RaplZone:
         zone: the kernel's name, for example ``intel-rapl:0``.
         idle_w: watts without load.
         joules_per_cpu_s: active joules per CPU second.
+        children: zones inside this one, which vanish and recover with it.
     """
 
     def __init__(
@@ -73,12 +73,11 @@ class RaplZone:
         self._counted_uj = 0.0
         self._register_offset_uj = start_uj
         self._is_readable = True
+        self._sysfs = sysfs
+        self._name = name
         self._path = _zone_path(sysfs, zone)
-        create_text(self._path / "name", f"{name}\n")
-        create_text(self._path / "enabled", "1\n")
-        create_text(self._path / "max_energy_range_uj", f"{range_uj}\n")
-        _link(sysfs, zone)
-        self.write()
+        self.children: list[RaplZone] = []
+        self._create()
 
     @property
     def counted_uj(self) -> int:
@@ -105,30 +104,41 @@ class RaplZone:
         self.write()
 
     def vanish(self) -> None:
-        """Take the register's file away, as an unloaded driver does."""
-        self._hide()
+        """Take the zone and those inside it away, as a driver that is unloaded does."""
+        for child in self.children:
+            child.vanish()
+        self._is_readable = False
+        if self._path.exists():
+            remove_tree(self._path)
+            (self._sysfs / "class/powercap" / self.zone).unlink()
 
     def garble(self, text: bytes) -> None:
         """Let the register's file hold ``text`` until ``recover``."""
-        self._hide()
+        self._is_readable = False
         overwrite(self._path / "energy_uj", text)
 
     def fail(self, how: Path) -> None:
         """Let every new reader fail until ``recover``: ``DENIED`` for EACCES, ``FAILING`` for EIO."""
-        self._hide()
+        self._is_readable = False
+        empty_and_remove(self._path / "energy_uj")
         (self._path / "energy_uj").symlink_to(how)
 
     def recover(self) -> None:
-        """End the fault; the register has gone on counting."""
-        if not self._is_readable and os.path.lexists(self._path / "energy_uj"):
-            empty_and_remove(self._path / "energy_uj")
+        """End the fault, also of the zones inside; the registers have gone on counting."""
+        register = self._path / "energy_uj"
+        if register.is_symlink():
+            register.unlink()
         self._is_readable = True
-        self.write()
+        self._create()
+        for child in self.children:
+            child.recover()
 
-    def _hide(self) -> None:
-        if os.path.lexists(self._path / "energy_uj"):
-            empty_and_remove(self._path / "energy_uj")
-        self._is_readable = False
+    def _create(self) -> None:
+        create_text(self._path / "name", f"{self._name}\n")
+        create_text(self._path / "enabled", "1\n")
+        create_text(self._path / "max_energy_range_uj", f"{self._range_uj}\n")
+        _link(self._sysfs, self.zone)
+        self.write()
 
 
 class PlatformMeter:

@@ -21,7 +21,10 @@ _CGROUPS = (
     "/user.slice/user-1000.slice/session-1.scope",
 )
 _TICKS = 60
-_LONG_LOSS_S = 70.0
+_LONGEST_LOSS_S = 40.0
+"""Longer, and a register that wraps after 109 s at the highest plausible power leaves a gap, rightly."""
+_CLEAR_UJ = 5_000_000_000
+"""A reset this far from both ends of the range can be told from a wrap and from a pause."""
 
 
 class _Trace:
@@ -39,7 +42,7 @@ class _Trace:
         self.chance = random.Random(seed)  # noqa: S311 - a trace, not a secret
         self.node = SimulatedNode(directory / "node", packages=[package, package], layout=layout, cpu_count=64)
         self.settings = settings_for(state=directory / "state.db", retention_s=20.0)
-        self.hidden: list[str] = []
+        self.hidden: dict[str, float] = {}
         self.accounts: Node = open_accounts(self.node, self.settings)
         self.counters: Counters = {}
         self.start_j = {Component.CPU: self.node.hardware_j(), Component.DRAM: self.node.hardware_j("dram")}
@@ -51,6 +54,8 @@ class _Trace:
                 [self._spawn, self._spawn, self._exit, self._reuse, self._short, self._recreate, self._change]
             )()
         self.chance.choice([self._nothing] * 6 + [self._restart, self._reset, self._lose, self._recover])()
+        if any(self.node.clock.monotonic_s() - since_s > _LONGEST_LOSS_S for since_s in self.hidden.values()):
+            self._recover()
         self.node.advance(self.chance.choice([1.0, 2.5, 5.0]))
         return self.tick()
 
@@ -65,7 +70,7 @@ class _Trace:
         self._recover()
         snapshot = self.tick()
         for _ in range(4):
-            self.node.advance(_LONG_LOSS_S / 4)
+            self.node.advance(20.0)
             snapshot = self.tick()
         return snapshot
 
@@ -138,12 +143,15 @@ class _Trace:
 
     def _reset(self) -> None:
         name = self.chance.choice(sorted(self.node.zones))
-        if name not in self.hidden:
-            self.node.zones[name].reset()
+        zone = self.node.zones[name]
+        if not self.hidden and _CLEAR_UJ < zone.register_uj < AMD_RANGE_UJ - _CLEAR_UJ:
+            zone.reset()
 
     def _lose(self) -> None:
         name = self.chance.choice(sorted(self.node.zones))
-        self.hidden.append(name)
+        if any(name[: len("intel-rapl:0")] == other[: len("intel-rapl:0")] for other in self.hidden):
+            return  # one fault per package at a time
+        self.hidden[name] = self.node.clock.monotonic_s()
         if self.chance.random() < 0.5:
             self.node.zones[name].vanish()
         else:
