@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import statistics
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,7 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from exporter.clock import SystemClock
-from exporter.exposition import App, Server, SnapshotBoard, WebSettings
+from exporter.exposition.app import WebApp
+from exporter.exposition.board import SnapshotBoard
+from exporter.exposition.http_server import Server
+from exporter.exposition.web_settings import WebSettings
 from exporter.ledger import Snapshot
 from exporter.testing import SimulatedNode
 from exporter.units import MILLISECONDS_PER_SECOND
@@ -41,7 +43,7 @@ class _Served:
         settings = WebSettings(listen_addresses=("127.0.0.1:0",))
         self.board = SnapshotBoard(SystemClock())
         self.board.publish(snapshot)
-        self._server = Server(settings.listen_addresses, App(self.board, settings, interval_s=5.0), settings)
+        self._server = Server(settings.listen_addresses, WebApp(self.board, settings), settings)
         self._server.start()
         self.address = self._server.addresses[0]
 
@@ -77,7 +79,7 @@ def test_forty_scrapers_and_none_see_the_same_joules(tmp_path: Path) -> None:
 
 def test_half_open_connections_do_not_delay_a_scrape(tmp_path: Path) -> None:
     """1,000 clients that begin a request and never end it; the 99th percentile is printed and bounded loosely."""
-    _, snapshot = _node_with(tmp_path, units=_SERIES // 4)
+    _, snapshot = _node_with(tmp_path, units=_SERIES // 3)
     with _Served(snapshot) as served, ExitStack() as clients:
         lines = served.scrape().count(b"\nwattribute_")
         free_ms = [served.scrape_ms() for _ in range(200)]
@@ -93,16 +95,14 @@ def test_half_open_connections_do_not_delay_a_scrape(tmp_path: Path) -> None:
 
 
 def test_a_client_that_never_reads_holds_nobody_up(tmp_path: Path) -> None:
-    _, snapshot = _node_with(tmp_path, units=_SERIES // 4)
+    _, snapshot = _node_with(tmp_path, units=_SERIES // 3)
     with _Served(snapshot) as served, ExitStack() as clients:
         for _ in range(20):
             slow = clients.enter_context(socket.socket())
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(served.address)
             slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        done = threading.Event()
         took_ms = [served.scrape_ms() for _ in range(50)]
-        done.set()
 
     assert max(took_ms) < 1000.0
 
