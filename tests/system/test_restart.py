@@ -49,8 +49,9 @@ def test_fifty_kills_cost_at_most_one_tick_each(tmp_path: Path) -> None:
     tree = tmp_path / "node"
     roots = Roots(procfs=tree / "proc", sysfs=tree / "sys", cgroupfs=tree / "cgroup")
     demo = [sys.executable, "-m", "exporter.testing", str(tree)]
-    with started(demo, log=tmp_path / "demo.log"):
-        wait_for("the demo node", lambda: (roots.procfs / "308").exists() or None)
+    log = tmp_path / "demo.log"
+    with started(demo, log=log):
+        wait_for("the demo node to say that it is there", lambda: log.read_text() or None)
         with agent_running(tmp_path, roots) as agent, prometheus_running(tmp_path, agent.port) as prometheus:
             wait_for("a first scrape", lambda: prometheus.value(_NODE))
             registers = _Registers(roots.sysfs)
