@@ -43,6 +43,7 @@ golden: $(VENV)/.dev ## accept the current pages as the golden scrapes; review t
 
 docs: $(VENV)/.dev ## write the generated references again
 	$(BIN)/python -m exporter.config --markdown > docs/reference/configuration.md
+	$(BIN)/python -m exporter.config --example > docs/examples/wattribute.yaml
 	$(BIN)/python -m exporter.exposition.reference > docs/reference/metrics.md
 
 clean: ## remove the environment and caches
