@@ -15,27 +15,68 @@ from exporter.exposition.labels import clean_label
 from exporter.health import EventKind
 from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Snapshot
 
-__all__ = ["FamilyRows", "Row", "family_rows"]
+__all__ = ["Block", "BlockRows", "Column", "FamilyRows", "Row", "clean_labels", "family_rows"]
 
 Row = tuple[tuple[str, ...], float]
 """Label values in the order of ``Family.labels``, and the value."""
+
+
+Column = tuple[int, tuple[str, ...]]
+"""Index into a block's values, and the label values that belong to it."""
+
+
+class Block(NamedTuple):
+    """All series of one thing within a family: its label values as they are known, and its totals."""
+
+    identity: tuple[str, ...]
+    values: tuple[float, ...]
+
+
+class BlockRows:
+    """The rows of a large family, thing by thing, so that a writer can pass over what has not changed.
+
+    Iterating gives plain rows: clean, and without repetition.
+    """
+
+    def __init__(self, family: Family, columns: Sequence[Column], blocks: Sequence[Block]) -> None:
+        self.family = family
+        self.columns = columns
+        self.blocks = blocks
+
+    def __len__(self) -> int:
+        return len(self.columns) * len(self.blocks)
+
+    def __iter__(self) -> Iterator[Row]:
+        rows = [
+            (identity + labels, block.values[index])
+            for block in self.blocks
+            for identity in (clean_labels(block.identity),)
+            for index, labels in self.columns
+        ]
+        return iter(_without_repetition(self.family, rows))
 
 
 class FamilyRows(NamedTuple):
     """One family with its rows; no two rows have equal labels."""
 
     family: Family
-    rows: Sequence[Row]
+    rows: Sequence[Row] | BlockRows
 
 
 def family_rows(snapshot: Snapshot) -> Iterator[FamilyRows]:
     """Yield every family that has rows, in catalogue order, with clean labels."""
     for family in CATALOGUE:
-        rows = list(_FILL[family.name](snapshot))
-        if len({labels for labels, _ in rows}) != len(rows):
-            rows = _merged(family, rows)
+        rows: Sequence[Row] | BlockRows
+        if family.name in _BLOCKS:
+            rows = BlockRows(family, *_BLOCKS[family.name](snapshot))
+        else:
+            rows = _without_repetition(family, list(_FILL[family.name](snapshot)))
         if rows:
             yield FamilyRows(family, rows)
+
+
+def _without_repetition(family: Family, rows: list[Row]) -> list[Row]:
+    return rows if len({labels for labels, _ in rows}) == len(rows) else _merged(family, rows)
 
 
 def _merged(family: Family, rows: Iterable[Row]) -> list[Row]:
@@ -49,8 +90,13 @@ def _merged(family: Family, rows: Iterable[Row]) -> list[Row]:
     return list(merged.items())
 
 
-def _clean(*texts: str) -> tuple[str, ...]:
+def clean_labels(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return label values fit for a page; see ``clean_label``."""
     return tuple([clean_label(text) for text in texts])
+
+
+def _clean(*texts: str) -> tuple[str, ...]:
+    return clean_labels(texts)
 
 
 def _flag(*, value: bool) -> str:
@@ -101,44 +147,34 @@ def _energy_source(snapshot: Snapshot) -> Iterator[Row]:
 # -- workloads and runs --------------------------------------------------------------------------
 
 
-def _columns(snapshot: Snapshot) -> list[tuple[int, tuple[str, str]]]:
-    """Return index and labels of the energy columns whose component this node has."""
+def _columns(snapshot: Snapshot) -> list[Column]:
+    """Return the energy columns whose component this node has."""
     return [(i, (c.value, m.value)) for i, (c, m) in enumerate(ENERGY_COLUMNS) if c in snapshot.components]
 
 
-def _scopes(snapshot: Snapshot) -> list[tuple[int, tuple[str]]]:
+def _scopes(snapshot: Snapshot) -> list[Column]:
     return [(i, (scope,)) for i, scope in enumerate(SCOPES) if scope in snapshot.emissions_g]
 
 
-def _workload_energy(snapshot: Snapshot) -> Iterator[Row]:
-    columns = _columns(snapshot)
-    for totals in snapshot.workloads:
-        identity = _clean(*totals.workload)
-        for index, labels in columns:
-            yield identity + labels, totals.energy_j[index]
+def _workload_energy(snapshot: Snapshot) -> tuple[list[Column], list[Block]]:
+    return _columns(snapshot), [Block(totals.workload, totals.energy_j) for totals in snapshot.workloads]
 
 
-def _workload_emissions(snapshot: Snapshot) -> Iterator[Row]:
-    scopes = _scopes(snapshot)
-    for totals in snapshot.workloads if scopes else ():
-        identity = _clean(*totals.workload)
-        for index, labels in scopes:
-            yield identity + labels, totals.emissions_g[index]
+def _workload_emissions(snapshot: Snapshot) -> tuple[list[Column], list[Block]]:
+    return _scopes(snapshot), [Block(totals.workload, totals.emissions_g) for totals in snapshot.workloads]
 
 
-def _run_energy(snapshot: Snapshot) -> Iterator[Row]:
-    columns = _columns(snapshot)
-    for totals in snapshot.runs:
-        identity = _clean(totals.facts.key)
-        for index, labels in columns:
-            yield identity + labels, totals.energy_j[index]
+def _run_energy(snapshot: Snapshot) -> tuple[list[Column], list[Block]]:
+    return _columns(snapshot), [Block((totals.facts.key,), totals.energy_j) for totals in snapshot.runs]
 
 
-def _run_emissions(snapshot: Snapshot) -> Iterator[Row]:
-    scopes = _scopes(snapshot)
-    for totals in snapshot.runs:
-        for index, labels in scopes:
-            yield _clean(totals.facts.key) + labels, totals.emissions_g[index]
+def _run_emissions(snapshot: Snapshot) -> tuple[list[Column], list[Block]]:
+    return _scopes(snapshot), [Block((totals.facts.key,), totals.emissions_g) for totals in snapshot.runs]
+
+
+def _process_energy(snapshot: Snapshot) -> tuple[list[Column], list[Block]]:
+    blocks = [Block((p.run, p.rank, str(p.pid)), p.energy_j) for p in snapshot.processes]
+    return _columns(snapshot), blocks
 
 
 def _run_info(snapshot: Snapshot) -> Iterator[Row]:
@@ -158,14 +194,6 @@ def _run_last_seen(snapshot: Snapshot) -> Iterator[Row]:
 
 def _run_ranks(snapshot: Snapshot) -> Iterator[Row]:
     return ((_clean(t.facts.key), t.facts.ranks) for t in snapshot.runs)
-
-
-def _process_energy(snapshot: Snapshot) -> Iterator[Row]:
-    columns = _columns(snapshot)
-    for process in snapshot.processes:
-        identity = _clean(process.run, process.rank, str(process.pid))
-        for index, labels in columns:
-            yield identity + labels, process.energy_j[index]
 
 
 # -- the grid ------------------------------------------------------------------------------------
@@ -201,9 +229,9 @@ def _intensity_info(snapshot: Snapshot) -> Iterator[Row]:
 def _source_up(snapshot: Snapshot) -> Iterator[Row]:
     up: dict[tuple[str, ...], float] = {}
     for finding in snapshot.findings:
-        if not finding.item and finding.state != "absent":
+        if not finding.item:
             labels = _clean(finding.source)
-            up[labels] = min(up.get(labels, 1.0), float(finding.state != "down"))
+            up[labels] = min(up.get(labels, 1.0), float(finding.state in {"up", "degraded"}))
     return iter(up.items())
 
 
@@ -240,15 +268,10 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     "wattribute_domain_energy_joules_total": _domains,
     "wattribute_energy_uncertainty_ratio": _uncertainty,
     "wattribute_energy_source_info": _energy_source,
-    "wattribute_workload_energy_joules_total": _workload_energy,
-    "wattribute_workload_emissions_grams_total": _workload_emissions,
-    "wattribute_run_energy_joules_total": _run_energy,
-    "wattribute_run_emissions_grams_total": _run_emissions,
     "wattribute_run_info": _run_info,
     "wattribute_run_start_timestamp_seconds": _run_start,
     "wattribute_run_last_seen_timestamp_seconds": _run_last_seen,
     "wattribute_run_ranks": _run_ranks,
-    "wattribute_process_energy_joules_total": _process_energy,
     "wattribute_grid_carbon_intensity_grams_per_kilowatt_hour": _intensity,
     "wattribute_grid_carbon_intensity_timestamp_seconds": _intensity_time,
     "wattribute_grid_carbon_intensity_info": _intensity_info,
@@ -266,4 +289,12 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     "wattribute_config_last_reload_successful": _single(lambda s: float(s.agent.config_reload_ok)),
     "wattribute_config_last_reload_success_timestamp_seconds": _config_time,
     "wattribute_build_info": lambda _: iter([((__version__,), 1.0)]),
+}
+
+_BLOCKS: dict[str, Callable[[Snapshot], tuple[list[Column], list[Block]]]] = {
+    "wattribute_workload_energy_joules_total": _workload_energy,
+    "wattribute_workload_emissions_grams_total": _workload_emissions,
+    "wattribute_run_energy_joules_total": _run_energy,
+    "wattribute_run_emissions_grams_total": _run_emissions,
+    "wattribute_process_energy_joules_total": _process_energy,
 }

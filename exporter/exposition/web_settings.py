@@ -11,8 +11,10 @@ __all__ = ["WebSettings"]
 class WebSettings:
     """Where the agent listens, and the bounds that keep any client from hurting the others."""
 
-    listen_addresses: tuple[str, ...] = (":10187",)
-    """Addresses as ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all interfaces, IPv6 and IPv4). At least one."""
+    listen_addresses: tuple[str, ...] = ("127.0.0.1:10187",)
+    """Addresses as ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all interfaces, IPv6 and IPv4). At least one.
+
+    Loopback by default: power draw tells what a tenant runs, so reaching it from elsewhere is a decision."""
     telemetry_path: str = "/metrics"
     """Path of the metrics page. Begins with a slash; must not be one of the other routes."""
     process_metrics: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from exporter.exposition.catalogue import Family
-from exporter.exposition.families import FamilyRows, Row
+from exporter.exposition.families import BlockRows, Column, FamilyRows, clean_labels
 
 __all__ = ["LineWriter", "RenderedFamily", "format_value", "openmetrics_text", "prometheus_text"]
 
@@ -45,40 +45,79 @@ def format_value(value: float) -> str:
     return f"{digits}e+{point - 1:02d}"
 
 
+class _Rendered(NamedTuple):
+    """The lines of one block as last rendered: what precedes each value, the values, and the text."""
+
+    prefixes: tuple[str, ...]
+    values: tuple[float, ...]
+    lines: str
+
+
+class _Memory(NamedTuple):
+    """What is kept of a family between two pages."""
+
+    columns: Sequence[Column]
+    blocks: dict[tuple[str, ...], _Rendered]
+
+
 class LineWriter:
-    """Renders sample lines; remembers line prefixes of the last page. Not thread-safe."""
+    """Renders sample lines; remembers those of large families that were on the last page. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._prefixes: dict[str, dict[tuple[str, ...], str]] = {}
+        self._memories: dict[str, _Memory] = {}
 
     @property
     def remembered_series(self) -> int:
-        """Number of series whose prefix is kept: those of the last page."""
-        return sum(map(len, self._prefixes.values()))
+        """Number of series whose lines are kept: those of the last page."""
+        return sum(len(memory.columns) * len(memory.blocks) for memory in self._memories.values())
 
     def render(self, page: Iterable[FamilyRows]) -> list[RenderedFamily]:
         """Return the sample lines of a page, family by family; forget series that are not on it."""
-        kept: dict[str, dict[tuple[str, ...], str]] = {}
+        kept: dict[str, _Memory] = {}
         rendered = []
         for family, rows in page:
-            before = self._prefixes.get(family.name, {})
-            now = kept[family.name] = {}
-            rendered.append(RenderedFamily(family, _lines(family, rows, before, now)))
-        self._prefixes = kept
+            if isinstance(rows, BlockRows):
+                before = self._memories.get(family.name)
+                memory = _Memory(rows.columns, {})
+                is_usable = before is not None and before.columns == rows.columns
+                lines = _block_lines(rows, before.blocks if before and is_usable else {}, memory.blocks)
+                kept[family.name] = memory
+            else:
+                lines = "".join([f"{_prefix(family, labels)}{format_value(value)}\n" for labels, value in rows])
+            rendered.append(RenderedFamily(family, lines))
+        self._memories = kept
         return rendered
 
 
-def _lines(
-    family: Family, rows: Sequence[Row], before: dict[tuple[str, ...], str], now: dict[tuple[str, ...], str]
+def _block_lines(
+    rows: BlockRows, before: dict[tuple[str, ...], _Rendered], now: dict[tuple[str, ...], _Rendered]
 ) -> str:
+    """Return the family's lines; a thing whose totals did not change costs one comparison."""
     parts = []
-    for labels, value in rows:
-        prefix = before.get(labels)
-        if prefix is None:
-            prefix = _prefix(family, labels)
-        now[labels] = prefix
-        parts.append(f"{prefix}{format_value(value)}\n")
+    is_new = False
+    for identity, values in rows.blocks:
+        known = before.get(identity)
+        if known is None:
+            is_new = True
+            clean = clean_labels(identity)
+            known = _render(tuple([_prefix(rows.family, clean + labels) for _, labels in rows.columns]), rows, values)
+        elif known.values != values:
+            known = _render(known.prefixes, rows, values)
+        now[identity] = known
+        parts.append(known.lines)
+    if len(now) != len(rows.blocks) or (is_new and len({known.prefixes for known in now.values()}) != len(now)):
+        now.clear()
+        return "".join([f"{_prefix(rows.family, labels)}{format_value(value)}\n" for labels, value in rows])
     return "".join(parts)
+
+
+def _render(prefixes: tuple[str, ...], rows: BlockRows, values: tuple[float, ...]) -> _Rendered:
+    lines = []
+    for prefix, (index, _) in zip(prefixes, rows.columns, strict=True):
+        value = values[index]
+        text = repr(value) if 0.0 <= value < _FIRST_WITH_EXPONENT and type(value) is float else format_value(value)
+        lines.append(f"{prefix}{text}\n")
+    return _Rendered(prefixes, values, "".join(lines))
 
 
 def _prefix(family: Family, values: tuple[str, ...]) -> str:

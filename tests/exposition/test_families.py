@@ -66,8 +66,9 @@ def test_workloads_whose_names_become_equal_are_added_up() -> None:
     assert rows["unit", "", "a\ufffdb", "", "cpu", "active"] == 2 * ENERGY_J[0]
 
 
-def test_absent_sources_have_no_up_series_and_failed_ones_are_zero() -> None:
-    assert _page(snapshot())["wattribute_source_up"] == {("rapl",): 1.0, ("cgroup",): 0.0}
+def test_sources_that_fail_or_are_absent_are_zero() -> None:
+    """F01, F27: a machine without RAPL says so."""
+    assert _page(snapshot())["wattribute_source_up"] == {("rapl",): 1.0, ("cgroup",): 0.0, ("hwmon",): 0.0}
 
 
 def test_the_metric_reference_of_the_docs_is_up_to_date() -> None:

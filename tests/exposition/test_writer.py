@@ -10,13 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 
 from exporter.exposition.catalogue import family_named
-from exporter.exposition.families import FamilyRows, Row, family_rows
+from exporter.exposition.families import Block, BlockRows, FamilyRows, Row, family_rows
 from exporter.exposition.labels import MAX_LABEL_CHARACTERS, clean_label
 from exporter.exposition.model import metric_families
 from exporter.exposition.writer import LineWriter, openmetrics_text, prometheus_text
 from tests.exposition.snapshots import snapshot
 
 INFO = "wattribute_energy_source_info"
+LARGE = "wattribute_workload_energy_joules_total"
 COUNTER = "wattribute_domain_energy_joules_total"
 
 _valid_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -46,20 +47,41 @@ def test_both_formats_are_byte_for_byte_those_of_the_reference_writer(counters: 
     assert reference == openmetrics_text(rendered)
 
 
-@given(_rows(3))
-def test_a_second_page_from_remembered_prefixes_is_equal_to_a_fresh_one(rows: list[Row]) -> None:
-    page = [FamilyRows(family_named(COUNTER), rows)]
-    writer = LineWriter()
-    writer.render(page)
+_blocks = st.lists(
+    st.builds(
+        Block,
+        st.tuples(
+            *[st.text(st.sampled_from(["a", "b", "\x01", "\x02", '"', "\\", "\n", "é", "\ud800"]), max_size=2)] * 4
+        ),
+        st.tuples(*[st.floats(0, 1e20) | st.integers(0, 2**70) | st.floats()] * 3),
+    ),
+    max_size=5,
+)
+_columns = st.lists(st.integers(0, 2), unique=True, max_size=3)
 
-    assert LineWriter().render(page) == writer.render(page)
+
+@given(st.lists(st.tuples(_columns, _blocks), min_size=1, max_size=4))
+def test_every_page_of_a_large_family_is_that_of_the_reference_writer(
+    pages: list[tuple[list[int], list[Block]]],
+) -> None:
+    """Things come, go, change, stay the same and become equal in cleaning; columns change: nothing is remembered wrongly."""
+    family, writer = family_named(LARGE), LineWriter()
+    for columns, blocks in pages:
+        rows = BlockRows(family, [(i, (f"c{i}", "active")) for i in columns], blocks)
+        page = [FamilyRows(family, rows)]
+
+        rendered = writer.render(page)
+
+        assert exposition.generate_latest(_Page(page)) == prometheus_text(rendered)
+        reference = openmetrics.exposition.generate_latest(_Page(page))  # type: ignore[no-untyped-call]  # upstream
+        assert reference == openmetrics_text(rendered)
 
 
-def test_prefixes_of_series_that_left_the_page_are_forgotten() -> None:
-    writer = LineWriter()
-    family = family_named(COUNTER)
+def test_series_that_left_the_page_are_forgotten() -> None:
+    writer, family = LineWriter(), family_named(LARGE)
     for turn in range(50):
-        writer.render([FamilyRows(family, [(("rapl", "package", str(turn)), 1.0)])])
+        blocks = [Block(("unit", "", str(turn), ""), (1.0,))]
+        writer.render([FamilyRows(family, BlockRows(family, [(0, ("cpu", "active"))], blocks))])
 
     assert writer.remembered_series == 1
 
