@@ -18,8 +18,10 @@ from tests.system.programs import PrometheusServer, agent_running, needs, promet
 
 _KILLS = 50
 _ZONES = ("intel-rapl:0", "intel-rapl:1")
-_PEAK_W = 2 * (55.0 + 32 * 6.0)
-"""No tick of one second of the demo node can draw more joules than this."""
+_MAX_OPEN_TICKS = 5
+"""Ticks of a second between the first scrape and the first reading, and between the last tick and the last reading.
+
+One tick per kill is what is promised; time without agent is booked as well, so the kills themselves cost nothing."""
 
 
 class _Registers:
@@ -29,11 +31,13 @@ class _Registers:
         self._paths = [sysfs / "class/powercap" / zone / "energy_uj" for zone in _ZONES]
         self._last_uj = self._read()
         self._counted_uj = 0
+        self.read_s = time.monotonic()
 
     def counted_j(self) -> float:
         now_uj = self._read()
         self._counted_uj += sum((now - last) % AMD_RANGE_UJ for now, last in zip(now_uj, self._last_uj, strict=True))
         self._last_uj = now_uj
+        self.read_s = time.monotonic()
         return self._counted_uj / MICROJOULES_PER_JOULE
 
     def _read(self) -> list[int]:
@@ -55,6 +59,7 @@ def test_fifty_kills_cost_at_most_one_tick_each(tmp_path: Path) -> None:
         with agent_running(tmp_path, roots) as agent, prometheus_running(tmp_path, agent.port) as prometheus:
             wait_for("a first scrape", lambda: prometheus.value(_NODE))
             registers = _Registers(roots.sysfs)
+            started_s = registers.read_s
             for _ in range(_KILLS):
                 time.sleep(chance.uniform(0.2, 2.5))
                 agent.kill()
@@ -66,8 +71,8 @@ def test_fifty_kills_cost_at_most_one_tick_each(tmp_path: Path) -> None:
             shown_j = _joules(agent.get())
             samples = wait_for("the last scrape", lambda: _scraped_up_to(prometheus, shown_j))
 
-    assert _increase(samples) == pytest.approx(counted_j, abs=_PEAK_W * _KILLS)
-    assert _increase(samples) == pytest.approx(counted_j, rel=0.02), "down time is booked too, so the bound is far off"
+    one_tick_j = counted_j / (registers.read_s - started_s)
+    assert abs(_increase(samples) - counted_j) <= one_tick_j * _MAX_OPEN_TICKS
     assert samples == sorted(samples), "the counter fell: what a scrape had seen was not on disk"
 
 
