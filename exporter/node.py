@@ -18,9 +18,9 @@ from exporter.config import Settings
 from exporter.errors import StateError
 from exporter.health import Finding, SourceEvent, State
 from exporter.host import Roots
-from exporter.ledger import AgentStats, Ledger, SavedState, Snapshot, Store
+from exporter.ledger import AgentStats, Ledger, SavedState, Snapshot
+from exporter.ledger.store import Store
 from exporter.sensors import Component, EnergySample, SensorSet
-from exporter.sensors.records import EnergySensors
 from exporter.workloads import UsageSample, WorkloadCollector
 from exporter.workloads.records import WorkloadSampler
 
@@ -43,7 +43,7 @@ class Node:
         self._roots = roots
         self._clock = clock
         self._ledger = Ledger(settings.ledger)
-        self._sensors: EnergySensors = SensorSet(roots, clock, settings.sensors)
+        self._sensors = SensorSet(roots, clock, settings.sensors)
         self._workloads: WorkloadSampler = WorkloadCollector(roots, clock, settings.workloads)
         self._carbon: IntensityProvider = CarbonSource(settings.carbon, clock)
         self._store: Store | None = None
@@ -105,6 +105,10 @@ class Node:
         energy = self._isolated("sensors", lambda: self._sensors.resume(states), _NOTHING_READ)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         self._ledger.book_down_time(energy, self._carbon.state(), now_s=now_s, wall_s=wall_s)
+
+    def missing_required(self) -> tuple[str, ...]:
+        """Return the required sensors that gave nothing in the last tick."""
+        return self._sensors.missing_required()
 
     def close(self) -> None:
         """Save everything and release what is open."""

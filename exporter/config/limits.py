@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.sensors.settings import SOURCE_NAMES
 
-__all__ = ["CHOICES", "LIMITS", "Range"]
+__all__ = ["CHOICES", "FACTS", "LIMITS", "Range"]
 
 
 class Range(NamedTuple):
@@ -68,3 +68,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "sensors.required_sources": SOURCE_NAMES,
 }
 """The words that the entries of a list may be."""
+
+FACTS = frozenset({"runs.environment_readable"})
+"""Fields of the records that nobody sets: the agent finds them out when it starts."""

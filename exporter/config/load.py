@@ -10,11 +10,13 @@ from exporter.config.build import Builder
 from exporter.config.document import Listing, Node, Place, Scalar, Section, read_document
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError
+from exporter.exposition.listen import ListenError, parse_address
 from exporter.workloads.rules import rule_problems
 
 __all__ = ["Flag", "load_settings"]
 
 _AFTER_THE_FILE = 1_000_000_000
+_ROUTES = frozenset({"/", "/-/healthy", "/-/ready", "/api/v1/runs", "/api/v1/snapshot"})
 
 Flag = tuple[str, str | Sequence[str]]
 """The flag as written and its value or values."""
@@ -63,11 +65,29 @@ def _joint_problems(settings: Settings, section: Section) -> list[tuple[int, str
     """Return mistakes that only show when settings are seen together."""
     sentences = [f"carbon.{sentence}" for sentence in validate(settings.carbon)]
     sentences += rule_problems(settings.runs.rules, where="runs.rules")
-    if not settings.web.listen_addresses:
-        sentences.append("web.listen_addresses: expected at least one address, found none.")
-    if not settings.web.telemetry_path.startswith("/"):
-        sentences.append("web.telemetry_path: expected a path that begins with a slash.")
+    sentences += _web_problems(settings)
+    if settings.ledger.retention_s < 3 * settings.sampling.interval_s:
+        sentences.append(
+            f"ledger.retention_s: expected at least three sampling intervals, found {settings.ledger.retention_s:g} "
+            f"with sampling.interval_s {settings.sampling.interval_s:g}, or no scrape would see the end of a workload."
+        )
     return [(place.line, f"{place.text}: {text}") for text in sentences for place in [_place_of(text, section)]]
+
+
+def _web_problems(settings: Settings) -> list[str]:
+    web = settings.web
+    sentences = []
+    if not web.listen_addresses:
+        sentences.append("web.listen_addresses: expected at least one address, found none.")
+    for index, address in enumerate(web.listen_addresses):
+        try:
+            parse_address(address)
+        except ListenError as exc:
+            sentences.append(f"web.listen_addresses[{index}]: {exc}.")
+    if not web.telemetry_path.startswith("/") or web.telemetry_path in _ROUTES:
+        taken = ", ".join(sorted(_ROUTES))
+        sentences.append(f"web.telemetry_path: expected a path that begins with a slash and is none of {taken}.")
+    return sentences
 
 
 def _place_of(sentence: str, section: Section) -> Place:

@@ -1,6 +1,8 @@
-"""The accounts: running totals per leaf, snapshots of them, and their state on disk."""
+"""The accounts: running totals per leaf, snapshots of them, and their state on disk.
 
-from exporter.ledger.history import History, PastRun
+What needs SQLite is imported from ``exporter.ledger.store`` and ``exporter.ledger.history`` by those who use it.
+"""
+
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
@@ -15,23 +17,19 @@ from exporter.ledger.snapshot import (
     Snapshot,
     WorkloadTotals,
 )
-from exporter.ledger.store import Store
 
 __all__ = [
     "ENERGY_COLUMNS",
     "SCOPES",
     "AgentStats",
     "ComponentTotals",
-    "History",
     "Ledger",
     "LedgerSettings",
-    "PastRun",
     "ProcessTotals",
     "RunTotals",
     "SavedState",
     "Scope",
     "Snapshot",
     "StateChanges",
-    "Store",
     "WorkloadTotals",
 ]

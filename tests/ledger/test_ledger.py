@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from exporter.attribution import Baseline, Mode, Reason, attribute
 from exporter.carbon.records import NO_CARBON, CarbonState, Intensity
 from exporter.health import SourceEvent
-from exporter.ledger import ENERGY_COLUMNS, Ledger, LedgerSettings, Snapshot, Store
+from exporter.ledger import ENERGY_COLUMNS, Ledger, LedgerSettings, Snapshot
 from exporter.ledger.accounts import OVERFLOW_RUN, OVERFLOW_WORKLOAD
+from exporter.ledger.store import Store
 from exporter.sensors.records import Component, EnergySample
 from exporter.units import emissions_g
 from exporter.workloads.records import LeafUsage, ProcessUsage, RunKey, UsageSample, WorkloadId

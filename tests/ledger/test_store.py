@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from exporter.attribution import LearnedPower
 from exporter.errors import StateError
-from exporter.ledger import History, SavedState, Store
+from exporter.ledger import SavedState
 from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
+from exporter.ledger.history import History
 from exporter.ledger.saved import StateChanges
 from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger.store import Store
 from exporter.sensors.records import Component, CounterState, DomainKey
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
