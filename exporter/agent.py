@@ -14,7 +14,7 @@ from dataclasses import replace
 from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import ConfigError, ExporterError
-from exporter.exposition import App, Server, SnapshotBoard
+from exporter.exposition import Server, SnapshotBoard, WebApp
 from exporter.host import Roots
 from exporter.ledger import Snapshot
 from exporter.logs import HealthLog
@@ -44,6 +44,7 @@ class Agent:
         reload: Callable[[], Settings] | None = None,
     ) -> None:
         self.board = SnapshotBoard(clock)
+        self._app = WebApp(self.board, settings.web)
         self._settings = settings
         self._clock = clock
         self._reload = reload
@@ -58,15 +59,15 @@ class Agent:
 
     def run(self) -> int:
         """Serve and sample until ``stop``; return the process's exit code: 1 if the address cannot be bound."""
-        app = App(self.board, self._settings.web, interval_s=self._settings.sampling.interval_s)
-        server = Server(self._settings.web.listen, app, self._settings.web)
+        server = Server(self._settings.web.listen_addresses, self._app, self._settings.web)
         try:
             server.start()
         except ExporterError as exc:
             _log.error("cannot serve", extra={"reason": str(exc)})
             return 1
         try:
-            _log.info("serving", extra={"addresses": ",".join(server.addresses)})
+            addresses = ",".join(f"http://{host}:{port}/" for host, port in server.addresses)
+            _log.info("serving", extra={"addresses": addresses})
             self._loop()
         finally:
             server.stop()
@@ -141,4 +142,5 @@ class Agent:
         snapshot = replace(snapshot, agent=stats)
         self._health_log.note(snapshot.findings)
         self.board.publish(snapshot)
+        self._app.prepare()
         return snapshot

@@ -44,7 +44,7 @@ class Node:
         self._clock = clock
         self._ledger = Ledger(settings.ledger)
         self._sensors = SensorSet(roots, clock, settings.sensors)
-        self._workloads: WorkloadSampler = WorkloadCollector(roots, clock, settings.workloads)
+        self._workloads: WorkloadSampler = WorkloadCollector(roots, clock, settings.workloads, settings.runs)
         self._carbon: IntensityProvider = CarbonSource(settings.carbon, clock)
         self._store: Store | None = None
         self._state_finding: Finding | None = None
@@ -99,7 +99,7 @@ class Node:
         self.settings = settings
         self._ledger.settings = settings.ledger
         self._carbon = CarbonSource(settings.carbon, self._clock)
-        self._workloads = WorkloadCollector(self._roots, self._clock, settings.workloads)
+        self._workloads = WorkloadCollector(self._roots, self._clock, settings.workloads, settings.runs)
         self._sensors = SensorSet(self._roots, self._clock, settings.sensors)
         self._sample_usage()
         energy = self._isolated("sensors", lambda: self._sensors.resume(states), _NOTHING_READ)

@@ -11,6 +11,7 @@ from exporter.exposition.web_settings import WebSettings
 from exporter.ledger.settings import LedgerSettings
 from exporter.sensors.settings import SensorSettings
 from exporter.workloads.rules import RunSettings
+from exporter.workloads.settings import WorkloadSettings
 
 __all__ = ["LogSettings", "SamplingSettings", "Settings"]
 
@@ -50,6 +51,8 @@ class Settings:
     """Which sensors are used."""
     baseline: BaselineSettings = field(default_factory=BaselineSettings)
     """How idle power is found."""
+    workloads: WorkloadSettings = field(default_factory=WorkloadSettings)
+    """How processes and control groups are read."""
     runs: RunSettings = field(default_factory=RunSettings)
     """How training runs are recognised."""
     carbon: CarbonSettings = field(default_factory=CarbonSettings)

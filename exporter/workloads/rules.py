@@ -52,8 +52,6 @@ class RunSettings:
     """Rules in order; the first match wins."""
     slurm_cluster_name: str = ""
     """Slurm's cluster name, part of a job's key; empty: what the job's environment says, if it can be read."""
-    environment_readable: bool = True
-    """Whether this agent may read other users' environments; if not, nothing is waited for."""
 
 
 def allowed_variables(settings: RunSettings) -> frozenset[str]:

@@ -53,11 +53,21 @@ class _Node:
 class RunTable:
     """The runs on this node; one per agent, used by one thread.
 
-    ``boot_id`` and ``hostname`` make node-local keys unique; ``user_name`` gives a uid's login name or "".
+    ``boot_id`` and ``hostname`` make node-local keys unique; ``user_name`` gives a uid's login name or "";
+    if other users' environments are not ``environment_readable``, nothing is waited for.
     """
 
-    def __init__(self, settings: RunSettings, *, boot_id: str, hostname: str, user_name: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        *,
+        boot_id: str,
+        hostname: str,
+        user_name: Callable[[int], str],
+        environment_readable: bool = True,
+    ) -> None:
         self._settings = settings
+        self._environment_readable = environment_readable
         self._node_parts = ("local", boot_id, hostname)
         self._user_name = user_name
         self._nodes: dict[int, _Node] = {}
@@ -285,7 +295,7 @@ class RunTable:
         run = self._by_signature.get(job)
         if run is not None:
             return run
-        if not decides_key(node.facts, job, environment_readable=self._settings.environment_readable):
+        if not decides_key(node.facts, job, environment_readable=self._environment_readable):
             self._jobs.wait(job, node.facts.pid)
             return None
         claim = claim_job(job, node.facts, self._settings, self._jobs.id_of(job[1]))
@@ -297,7 +307,7 @@ class RunTable:
     def _run_by_launcher(self, node: _Node, changed: set[int]) -> Run | None:
         """Start a node-local run at the topmost launcher, once nothing better is to be expected."""
         line = node.facts.line
-        if self._settings.environment_readable and (line.launcher or line.wrapper or not node.was_seen_twice):
+        if self._environment_readable and (line.launcher or line.wrapper or not node.was_seen_twice):
             return None
         chain = [above for above in (node, *self._ancestors(node)) if above.facts.line.launcher]
         if not chain:

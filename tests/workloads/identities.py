@@ -13,11 +13,17 @@ __all__ = ["SESSION", "build_process", "build_table"]
 SESSION = "/user.slice/user-1000.slice/session-3.scope"
 
 
-def build_table(settings: RunSettings | None = None, *, boot_id: str = "boot-1", hostname: str = "node1") -> RunTable:
+def build_table(
+    settings: RunSettings | None = None, *, boot_id: str = "boot-1", hostname: str = "node1", readable: bool = True
+) -> RunTable:
     """Return an empty table on a node where uid 1000 is ada."""
     users = {0: "root", 1000: "ada", 1001: "bob"}
     return RunTable(
-        settings or RunSettings(), boot_id=boot_id, hostname=hostname, user_name=lambda uid: users.get(uid, "")
+        settings or RunSettings(),
+        boot_id=boot_id,
+        hostname=hostname,
+        user_name=lambda uid: users.get(uid, ""),
+        environment_readable=readable,
     )
 
 

@@ -258,8 +258,8 @@ def test_a_job_waits_for_its_first_task() -> None:
 
 def test_an_unreadable_environment_leaves_the_job_its_run() -> None:
     """F40."""
-    settings = RunSettings(environment_readable=False, slurm_cluster_name="alps")
-    table = add_all(build_table(settings), build_process(100, cgroup=JOB_CGROUP, readable=False))
+    settings = RunSettings(slurm_cluster_name="alps")
+    table = add_all(build_table(settings, readable=False), build_process(100, cgroup=JOB_CGROUP, readable=False))
     readable = {"SLURM_JOB_ID": "42", "SLURM_CLUSTER_NAME": "alps"}
     other = add_all(build_table(), build_process(7, cgroup=JOB_CGROUP, env=readable))
 
@@ -411,7 +411,7 @@ PROCESSES = st.builds(
 @given(steps=st.lists(st.tuples(st.booleans(), PROCESSES), max_size=40), readable=st.booleans())
 def test_any_facts_in_any_order_keep_the_table_whole(steps: list[tuple[bool, ProcessFacts]], readable: bool) -> None:
     """What changed was reported, every run has members and facts, and nothing is left when all are gone."""
-    table = build_table(RunSettings(environment_readable=readable))
+    table = build_table(readable=readable)
     alive: dict[int, ProcessFacts] = {}
     seen: dict[int, str | None] = {}
     for is_removal, process in steps:
