@@ -4,70 +4,110 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
+from exporter import __version__
 from exporter.cli.arguments import Options
-from exporter.cli.state_path import with_state_path
+from exporter.cli.feeds import agent_url, is_agent, without_state
+from exporter.cli.screen import STATE_STYLES, Column, open_console, printable, prose, table, words
+from exporter.cli.state_path import state_finding, with_state_path
 from exporter.clock import SystemClock
 from exporter.config import Settings
 from exporter.exposition.listen import ListenError, open_listener
+from exporter.exposition.quantities import power_text
 from exporter.health import Finding
+from exporter.ledger.snapshot import Snapshot
 from exporter.node import Node
 
 __all__ = ["run_check"]
 
-_REQUIRED = ("web", "sensors", "workloads", "energy")
+_REQUIRED = ("energy", "process_table", "web", "workloads")
+"""Without one of these an agent is of no use. Whatever else is missing, it does the rest."""
 
 
-def run_check(options: Options, settings: Settings) -> int:
-    """Print the findings; return 1 if the web address, the workloads, all energy or a required source is down."""
-    # Without the state file: two agents must not write it, and a check books nothing.
-    node = Node(
-        replace(settings, ledger=replace(settings.ledger, state_path="")), roots=options.roots, clock=SystemClock()
-    )
+def run_check(options: Options, settings: Settings, environ: Mapping[str, str] | None = None) -> int:
+    """Print the findings; return 1 if something without which an agent is of no use, or a required source, is down."""
+    snapshot, missing = _look(options, settings)
+    findings = [finding for finding in snapshot.findings if finding.source != "state_file"]
+    findings += _energy_findings(snapshot)
+    findings.append(state_finding(with_state_path(settings, os.environ if environ is None else environ)))
+    findings += [_web_finding(address) for address in settings.web.listen_addresses]
+    down = {f.source for f in findings if f.state == "down" and not f.item}
+    failed = sorted({source for source in _REQUIRED if source in down} | set(missing))
+    if options.values.output == "json":
+        document = {"version": __version__, "failed": failed, "findings": [asdict(finding) for finding in findings]}
+        print(json.dumps(document, indent=2))
+    else:
+        _print(findings, failed)
+    return int(bool(failed))
+
+
+def _look(options: Options, settings: Settings) -> tuple[Snapshot, Sequence[str]]:
+    """Return the second of two reads, and the required sensors that gave nothing in it."""
+    node = Node(without_state(settings), roots=options.roots, clock=SystemClock())
     try:
         node.start()
-        time.sleep(max(options.values.wait, 0.1))
-        snapshot = node.tick()
+        time.sleep(options.values.wait)
+        return node.tick(), node.missing_required()
     finally:
         node.close()
-    findings = [f for f in snapshot.findings if f.source != "state_file"]
+
+
+def _energy_findings(snapshot: Snapshot) -> list[Finding]:
+    """Return what the sensors come to: one finding per component, or the fault that there is none."""
     if not snapshot.components:
         remedy = "see the sources above; in a virtual machine set sensors.tdp_watts"
-        findings.append(Finding(source="energy", state="down", detail="no component has a source", remedy=remedy))
-    findings += [_state_finding(settings), *_web_findings(settings)]
-    _print(findings, as_json=options.values.output == "json")
-    required = {*_REQUIRED, *settings.sensors.required_sources}
-    return int(any(f.state == "down" and not f.item and f.source in required for f in findings))
+        return [Finding(source="energy", state="down", detail="no component has a source", remedy=remedy)]
+    return [
+        Finding(
+            source="energy",
+            item=component.value,
+            state="degraded" if totals.is_partial else "up",
+            detail=f"{'no reading' if totals.power_w is None else power_text(totals.power_w)} {totals.quality} by "
+            f"{totals.source}, ±{totals.uncertainty_ratio:.0%}{', incomplete' if totals.is_partial else ''}",
+        )
+        for component, totals in snapshot.components.items()
+    ]
 
 
-def _state_finding(settings: Settings) -> Finding:
-    path = with_state_path(settings, os.environ).ledger.state_path
-    if path:
-        return Finding(source="state_file", state="up", detail=path)
-    remedy = "give the agent a writable local directory with --state.file"
-    return Finding(source="state_file", state="absent", detail="counters restart with the agent", remedy=remedy)
+def _web_finding(address: str) -> Finding:
+    try:
+        open_listener(address).close()
+    except ListenError as exc:
+        if is_agent(agent_url(address)):
+            return Finding(source="web", state="up", detail=f"an agent is running at {agent_url(address)}")
+        return Finding(source="web", state="down", detail=str(exc), remedy="see --web.listen-address")
+    return Finding(source="web", state="up", detail=f"{address} is free")
 
 
-def _web_findings(settings: Settings) -> list[Finding]:
-    findings = []
-    for address in settings.web.listen_addresses:
-        try:
-            open_listener(address).close()
-        except ListenError as exc:
-            findings.append(Finding(source="web", state="down", detail=str(exc)))
-        else:
-            findings.append(Finding(source="web", state="up", detail=address))
-    return findings
-
-
-def _print(findings: Sequence[Finding], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+def _print(findings: Sequence[Finding], failed: Sequence[str]) -> None:
+    verdict = f"down, and needed: {', '.join(failed)}" if failed else "everything needed works"
+    if sys.stdout.isatty():
+        _print_table(findings, verdict, "bold red" if failed else "bold green")
         return
-    for f in findings:
-        print(f"{f.state:9} {f.source}{' ' + f.item if f.item else ''}: {f.detail}")
-        if f.remedy and f.state != "up":
-            print(f"{'':9} → {f.remedy}")
+    for finding in findings:
+        print(f"{finding.state:9} {_name(finding)}: {printable(finding.detail)}")
+        remedy = finding.remedy.split("\n") if finding.state != "up" and finding.remedy else []
+        for mark, line in zip("→" + " " * len(remedy), remedy, strict=False):
+            print(f"{'':9} {mark} {printable(line)}")
+    print(verdict)
+
+
+def _print_table(findings: Sequence[Finding], verdict: str, style: str) -> None:
+    console = open_console()
+    columns = (Column("STATE"), Column("SOURCE"), Column("WHAT WAS FOUND, AND WHAT TO DO", is_flexible=True))
+    rows = []
+    for finding in findings:
+        found = prose(finding.detail)
+        if finding.remedy and finding.state != "up":
+            found.append_text(prose(f"\n→ {finding.remedy}", "bold"))
+        rows.append([words(finding.state, STATE_STYLES[finding.state]), words(_name(finding)), found])
+    console.print(table(columns, rows, width=console.width))
+    console.print(words(verdict, style))
+
+
+def _name(finding: Finding) -> str:
+    return printable(f"{finding.source} {finding.item}".strip())

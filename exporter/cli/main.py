@@ -39,6 +39,10 @@ def _run(options: Options) -> int:
         from exporter.cli.check_command import run_check
 
         return run_check(options, settings)
+    if options.command == "top":
+        from exporter.cli.top_command import run_top
+
+        return run_top(options, settings)
     if options.command == "agent":
         from exporter.cli.agent_command import run_agent
 

@@ -6,76 +6,148 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from exporter.cli.arguments import Options
 from exporter.cli.state_path import with_state_path
 from exporter.clock import Clock, SystemClock
 from exporter.config import Settings
-from exporter.config.build import parse_duration_s
-from exporter.errors import ConfigError, StateError
+from exporter.errors import StateError
+from exporter.exposition.quantities import duration_text, energy_text, mass_text
 from exporter.ledger.history import History, PastRun
-from exporter.units import JOULES_PER_KILOWATT_HOUR
+from exporter.ledger.snapshot import ENERGY_COLUMNS
+from exporter.sensors.records import Component
 
 __all__ = ["run_runs"]
 
-_Row = dict[str, str | float | None]
+_UNKNOWN = "–"
+_WIDE, _MEDIUM = 120, 70
+_LOST_AFTER_S = 300.0
+"""An agent saves its runs twice a minute; a run that was not saved for this long has no agent."""
 
 
-def run_runs(options: Options, settings: Settings, clock: Clock | None = None) -> int:
+def run_runs(
+    options: Options, settings: Settings, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None
+) -> int:
     """Print the runs that match, newest first.
 
     Raises:
-        ConfigError: ``--since`` is no duration.
         StateError: there is no readable state file.
     """
-    values = options.values
-    since_s = parse_duration_s(values.since) if values.since else None
-    if values.since and since_s is None:
-        raise ConfigError([f"--since: expected a duration such as 24h or 7d, found {values.since[:40]!r}"])
-    path = with_state_path(settings, os.environ).ledger.state_path
+    path = with_state_path(settings, os.environ if environ is None else environ).ledger.state_path
     if not path:
         raise StateError("there is no state file: give one with --state.file")
-    from_s = (clock or SystemClock()).wall_s() - since_s if since_s is not None else 0.0
-    rows = [_row(run) for run in History(Path(path)).runs(since_s=from_s, name=values.name, limit=values.limit)]
-    {"json": _print_json, "csv": _print_csv, "text": _print_text}[values.output](rows)
+    now_s = (clock or SystemClock()).wall_s()
+    runs = list(_matching(options, History(Path(path)), now_s))
+    output = options.values.output
+    if output == "text":
+        _print_text(runs, now_s)
+    else:
+        rows = [_row(run) for run in runs]
+        print(json.dumps(rows, indent=2)) if output == "json" else _print_csv(rows)
     return 0
 
 
-def _row(run: PastRun) -> _Row:
+def _matching(options: Options, history: History, now_s: float) -> Iterator[PastRun]:
+    values = options.values
+    since_s = 0.0 if values.since is None else now_s - values.since
+    wanted = [False] if values.running else [True] if values.finished else [True, False]
+    found = history.runs(since_s=since_s, name=values.name, limit=values.limit if len(wanted) > 1 else None)
+    return islice((run for run in found if (run.ended_s is not None) in wanted), values.limit)
+
+
+def _row(run: PastRun) -> dict[str, str | float | None]:
+    facts = run.facts
+    sums_j = dict.fromkeys(Component, 0.0) | dict(run.energy_by_component_j())
     return {
-        "run": run.facts.key,
-        "name": run.facts.name,
-        "framework": run.facts.framework,
-        "user": run.facts.user,
+        "run": facts.key,
+        "name": facts.name,
+        "framework": facts.framework,
+        "namespace": facts.namespace,
+        "owner": facts.owner,
+        "user": facts.user,
+        "identity": facts.identity,
+        "world_size": facts.world_size,
+        "ranks": facts.ranks,
         "started": _moment(run.started_s),
+        "last_seen": _moment(run.seen_s),
         "ended": None if run.ended_s is None else _moment(run.ended_s),
         "energy_j": sum(run.energy_j),
-        "emissions_g": sum(run.emissions_by_scope_g().values()) or None,
+        **{f"{component.value}_energy_j": joules for component, joules in sums_j.items()},
+        "emissions_g": _grams(run),
     }
+
+
+def _grams(run: PastRun) -> float | None:
+    """Return grams; none at all means that no grid zone was set, as energy without emissions does not exist."""
+    return sum(run.emissions_g) or None
 
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _print_json(rows: Sequence[_Row]) -> None:
-    print(json.dumps(rows, indent=2))
-
-
-def _print_csv(rows: Sequence[_Row]) -> None:
-    names = ["run", "name", "framework", "user", "started", "ended", "energy_j", "emissions_g"]
-    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+def _print_csv(rows: Sequence[Mapping[str, str | float | None]]) -> None:
+    writer = csv.DictWriter(sys.stdout, _CSV_NAMES, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _safe_cell(value) for key, value in row.items()} for row in rows)
 
 
-def _print_text(rows: Sequence[_Row]) -> None:
-    if not rows:
-        print("no runs")
-    for row in rows:
-        kwh = float(row["energy_j"] or 0) / JOULES_PER_KILOWATT_HOUR
-        grams = "-" if row["emissions_g"] is None else f"{row['emissions_g']:.1f} g"
-        print(f"{row['started']}  {row['ended'] or 'running':20}  {kwh:10.4f} kWh  {grams:>12}  {row['name']}")
+def _safe_cell(value: str | float | None) -> str | float | None:
+    """Return text that no spreadsheet takes for a formula: users choose the names of runs."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+_CSV_NAMES = (
+    *("run", "name", "framework", "namespace", "owner", "user", "identity", "world_size", "ranks"),
+    *("started", "last_seen", "ended", "energy_j"),
+    *(f"{component.value}_energy_j" for component in dict.fromkeys(component for component, _ in ENERGY_COLUMNS)),
+    "emissions_g",
+)
+
+
+def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
+    from exporter.cli.screen import Column, open_console, table, words
+
+    if not runs:
+        print("no runs match, or none was seen yet")
+        return
+    console = open_console()
+    columns = (
+        Column("RUN", is_flexible=True),
+        Column("KEY", needs_columns=_WIDE),
+        Column("LAUNCHED BY", needs_columns=_WIDE),
+        Column("USER", needs_columns=_WIDE),
+        Column("STARTED (UTC)", needs_columns=_MEDIUM),
+        Column("RAN FOR", is_number=True),
+        Column("ENERGY", is_number=True),
+        Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM),
+        Column("STATE"),
+    )
+    rows = [[words(text, "dim" if run.ended_s is not None else "") for text in _texts(run, now_s)] for run in runs]
+    console.print(table(columns, rows, width=console.width))
+
+
+def _texts(run: PastRun, now_s: float) -> Sequence[str]:
+    facts, grams = run.facts, _grams(run)
+    return (
+        facts.name or facts.key,
+        facts.key,
+        facts.framework or _UNKNOWN,
+        facts.user or _UNKNOWN,
+        datetime.fromtimestamp(run.started_s, UTC).strftime("%Y-%m-%d %H:%M"),
+        duration_text(max((run.ended_s or run.seen_s) - run.started_s, 0.0)),
+        energy_text(sum(run.energy_j)),
+        _UNKNOWN if grams is None else mass_text(grams),
+        _state(run, now_s),
+    )
+
+
+def _state(run: PastRun, now_s: float) -> str:
+    if run.ended_s is not None:
+        return "ended"
+    unseen_s = now_s - run.seen_s
+    return "running" if unseen_s < _LOST_AFTER_S else f"not seen for {duration_text(unseen_s)}"

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.config import Settings
+from exporter.errors import StateError
+from exporter.health import Finding
 
-__all__ = ["with_state_path"]
+__all__ = ["state_finding", "with_state_path"]
 
 _SYSTEM_DIRECTORY = Path("/var/lib/wattribute")
 
@@ -33,6 +35,46 @@ def _directories(environ: Mapping[str, str], system: Path) -> Iterator[Path]:
         yield Path(environ["XDG_STATE_HOME"]) / "wattribute"
     elif environ.get("HOME"):
         yield Path(environ["HOME"]) / ".local/state/wattribute"
+
+
+def state_finding(settings: Settings) -> Finding:
+    """Return whether the state file could be used; nothing is created and no agent that uses it is disturbed."""
+    remedy = "give the agent a writable local directory with --state.file"
+    path = Path(settings.ledger.state_path or "")
+    if not settings.ledger.state_path:
+        detail = "no state file: counters restart with the agent"
+        return Finding(source="state_file", state="absent", detail=detail, remedy=remedy)
+    if not path.exists():
+        if _is_writable(path.parent):
+            return Finding(source="state_file", state="up", detail=f"{path} will be created")
+        detail = f"{path} cannot be created: no permission, or a read-only file system"
+        return Finding(source="state_file", state="down", detail=detail, remedy=remedy)
+    try:
+        _try(path)
+    except (StateError, OSError) as exc:
+        return Finding(source="state_file", state="down", detail=str(exc), remedy=remedy)
+    return Finding(source="state_file", state="up", detail=f"{path}{', in use by an agent' * _is_locked(path)}")
+
+
+def _try(path: Path) -> None:
+    from exporter.ledger.history import History
+
+    History(path).runs(limit=1)
+    if not os.access(path, os.W_OK):
+        raise StateError(f"state file {path} is not writable")
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether an agent has the file; asks the kernel's list, as trying the lock could get in an agent's way.
+
+    Source: proc_locks(5): the sixth field is device and inode of the locked file.
+    """
+    try:
+        inode = Path(f"{path}.lock").stat().st_ino
+        locks = Path("/proc/locks").read_text("ascii")
+    except (OSError, ValueError):
+        return False
+    return any(line.split()[5:6] and line.split()[5].endswith(f":{inode}") for line in locks.splitlines())
 
 
 def _is_writable(directory: Path) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from exporter.config.document import Listing, Node, Scalar, Section
-from exporter.config.limits import CHOICES, FACTS, LIMITS, Range
+from exporter.config.limits import CHOICES, LIMITS, Range
 
 __all__ = ["Builder", "parse_duration_s"]
 
@@ -40,7 +40,7 @@ class Builder:
 
     def record(self, kind: type[_Record], section: Section, path: str = "") -> _Record:
         """Return a ``kind`` with the section's values; what is wrong keeps its default and is a mistake."""
-        hints = {k: v for k, v in get_type_hints(kind).items() if (f"{path}.{k}" if path else k) not in FACTS}
+        hints = get_type_hints(kind)
         values: dict[str, Any] = {}  # of any settings type
         for name, node in section.entries.items():
             where = f"{path}.{name}" if path else name

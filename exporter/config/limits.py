@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.sensors.settings import SOURCE_NAMES
 
-__all__ = ["CHOICES", "FACTS", "LIMITS", "Range"]
+__all__ = ["CHOICES", "LIMITS", "Range"]
 
 
 class Range(NamedTuple):
@@ -53,6 +53,12 @@ LIMITS: Mapping[str, Range] = {
     "baseline.full_to_idle_ratio": Range(1),
     "baseline.learning_half_life_s": _POSITIVE,
     "baseline.min_learning_s": Range(),
+    "workloads.rescan_interval_s": _POSITIVE,
+    "workloads.memory_interval_s": _POSITIVE,
+    "workloads.new_process_budget_s": _POSITIVE,
+    "workloads.max_cgroups": Range(1),
+    "workloads.max_tracked_processes": Range(1),
+    "workloads.max_training_processes": Range(),
     "carbon.pue_ratio": Range(1, 10),
     "carbon.intensity_g_per_kwh": Range(0, 2000),
     "ledger.checkpoint_interval_s": Range(),
@@ -68,6 +74,3 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "sensors.required_sources": SOURCE_NAMES,
 }
 """The words that the entries of a list may be."""
-
-FACTS = frozenset({"runs.environment_readable"})
-"""Fields of the records that nobody sets: the agent finds them out when it starts."""

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from exporter.config.limits import FACTS
 from exporter.config.settings import Settings
 
 __all__ = ["Key", "example", "keys", "markdown"]
@@ -30,8 +29,6 @@ def keys() -> Iterator[Key]:
         record = getattr(Settings(), section.name)
         texts = _docstrings(type(record))
         for item in dataclasses.fields(record):
-            if f"{section.name}.{item.name}" in FACTS:
-                continue
             yield Key(section.name, item.name, getattr(record, item.name), texts[item.name])
 
 

@@ -1,0 +1,207 @@
+"""One screen of ``wattribute top``: what the node draws, which run draws it, which workload, and what nobody does.
+
+The workloads, what ended and what is unattributed add up to the node, as in the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from exporter.cli.node_view import Consumer, NodeView, Part
+from exporter.cli.screen import STATE_STYLES, Column, table, words
+from exporter.exposition.quantities import energy_text, mass_text, power_text
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.text import Text
+
+__all__ = ["SORTS", "frame"]
+
+_MIN_ROWS = 3
+_MAX_PROBLEMS = 3
+_WIDE, _MEDIUM, _NARROW = 90, 70, 50
+_UNKNOWN = "–"
+_ESTIMATED_STYLE = "yellow"
+_DIM = "dim"
+
+SORTS: Mapping[str, Callable[[Consumer], tuple[bool, float, float, str]]] = {
+    "power": lambda c: (c.is_over, -c.power_w, -c.energy_j, c.name),
+    "energy": lambda c: (c.is_over, -c.energy_j, 0.0, c.name),
+    "emissions": lambda c: (c.is_over, -(c.emissions_g or 0.0), -c.energy_j, c.name),
+    "name": lambda c: (c.is_over, 0.0, 0.0, c.name),
+}
+"""The orders of runs and workloads by name; what is over comes last in all."""
+
+_PARTS = (
+    Column("COMPONENT"),
+    Column("POWER", is_number=True),
+    Column("ENERGY", is_number=True),
+    Column("UNATTRIBUTED", is_number=True, needs_columns=_MEDIUM),
+    Column("SOURCE", is_flexible=True, needs_columns=_NARROW),
+)
+_RUNS = (
+    Column("RUN", is_flexible=True),
+    Column("LAUNCHED BY", needs_columns=_MEDIUM),
+    Column("RANKS", is_number=True, needs_columns=_NARROW),
+    Column("POWER", is_number=True),
+    Column("ENERGY", is_number=True),
+    Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM),
+)
+_WORKLOADS = (
+    Column("WORKLOAD", is_flexible=True),
+    Column("KIND", needs_columns=_NARROW),
+    Column("POWER", is_number=True),
+    Column("ENERGY", is_number=True),
+    Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM),
+)
+
+
+def frame(
+    view: NodeView, *, feed: str, sort: str = "power", width: int = 80, height: int | None = None, note: str = ""
+) -> Group:
+    """Return the screen for a terminal of ``width`` columns and ``height`` lines; None: as many as it takes.
+
+    ``feed`` says where the data comes from; ``note`` is what went wrong since.
+    """
+    from rich.console import Group
+
+    head: list[RenderableType] = [_headline(view, feed)]
+    head += [words(note, STATE_STYLES["down"])] if note else []
+    head += _problems(view.problems)
+    tail = _legend(view)
+    runs, workloads = (sorted(consumers, key=SORTS[sort]) for consumers in (view.runs, view.workloads))
+    for_runs, for_workloads = _rows_left(len(head) + len(tail) + len(view.parts), len(runs), height)
+    body: list[RenderableType] = ["", table(_PARTS, _part_rows(view), width=width), ""]
+    if runs:
+        body += [table(_RUNS, [_run_row(run) for run in runs[:for_runs]], width=width)]
+        body += [*_more(len(runs) - for_runs, "runs"), ""]
+    rows = [_workload_row(workload) for workload in workloads[:for_workloads]]
+    body += [table(_WORKLOADS, [*rows, *_nobody_rows(view)], width=width)]
+    body += _more(len(workloads) - for_workloads, "workloads")
+    return Group(*head, *body, *tail)
+
+
+def _rows_left(taken: int, runs: int, height: int | None) -> tuple[int, int]:
+    """Return how many runs and workloads fit: a third of what is left for runs, if there are any."""
+    if height is None:
+        return runs, 1_000_000
+    left = height - taken - 10  # heads, blank lines, the node's row, what nobody is charged for, "more"
+    for_runs = min(runs, max(left // 3, _MIN_ROWS))
+    return for_runs, max(left - for_runs - (2 if runs else 0), _MIN_ROWS)
+
+
+def _headline(view: NodeView, feed: str) -> Text:
+    power_w = view.power_w
+    is_estimated = any(part.is_estimated for part in view.parts)
+    draws = "no energy source" if power_w is None else _marked(power_text(power_w), is_estimated=is_estimated)
+    moment = datetime.fromtimestamp(view.taken_s, UTC).strftime("%H:%M:%S UTC")
+    line = words(draws, "bold")
+    line.append(f"  at {moment}  {feed}", style=_DIM)
+    return line
+
+
+def _problems(problems: Sequence[str]) -> list[RenderableType]:
+    shown: list[RenderableType] = [words(problem, STATE_STYLES["degraded"]) for problem in problems[:_MAX_PROBLEMS]]
+    left = len(problems) - len(shown)
+    if shown:
+        shown.append(words(f"{f'{left} more; ' if left else ''}`wattribute check` says what to do", _DIM))
+    return shown
+
+
+def _legend(view: NodeView) -> list[RenderableType]:
+    lines = [view.grid or "emissions are not accounted: set carbon.grid_zone"]
+    if any(part.is_estimated for part in view.parts):
+        lines.insert(0, "~ estimated by a model, not measured")
+    return ["", *(words(line, _DIM) for line in lines)]
+
+
+def _marked(text: str, *, is_estimated: bool) -> str:
+    return f"~{text}" if is_estimated else text
+
+
+def _quantity(text: str, *, is_estimated: bool) -> Text:
+    return words(_marked(text, is_estimated=is_estimated), _ESTIMATED_STYLE if is_estimated else "")
+
+
+def _part_rows(view: NodeView) -> list[list[Text]]:
+    rows = [_part_row(part) for part in view.parts]
+    if len(rows) > 1:
+        is_estimated = any(part.is_estimated for part in view.parts)
+        power_w, energy_j = view.power_w, sum(part.energy_j for part in view.parts)
+        nobody_j = sum(part.unattributed_j for part in view.parts)
+        rows.append(
+            [
+                words("node"),
+                _power(power_w, is_estimated=is_estimated),
+                _quantity(energy_text(energy_j), is_estimated=is_estimated),
+                words(_share(nobody_j, energy_j)),
+                words(""),
+            ]
+        )
+    return rows
+
+
+def _part_row(part: Part) -> list[Text]:
+    quality = "estimated" if part.is_estimated else "measured"
+    return [
+        words(part.name),
+        _power(part.power_w, is_estimated=part.is_estimated),
+        _quantity(energy_text(part.energy_j), is_estimated=part.is_estimated),
+        words(_share(part.unattributed_j, part.energy_j)),
+        words(f"{quality}, {part.source} ±{part.uncertainty_ratio:.0%}", _ESTIMATED_STYLE if part.is_estimated else ""),
+    ]
+
+
+def _power(power_w: float | None, *, is_estimated: bool) -> Text:
+    return words(_UNKNOWN) if power_w is None else _quantity(power_text(power_w), is_estimated=is_estimated)
+
+
+def _share(part_j: float, whole_j: float) -> str:
+    return f"{part_j / whole_j:.0%}" if whole_j > 0 else _UNKNOWN
+
+
+def _run_row(run: Consumer) -> list[Text]:
+    name = words(f"{run.name} (ended)", _DIM) if run.is_over else words(run.name)
+    return [name, words(run.kind), words(run.ranks), *_amounts(run)]
+
+
+def _workload_row(workload: Consumer) -> list[Text]:
+    return [words(workload.name), words(workload.kind), *_amounts(workload)]
+
+
+def _amounts(consumer: Consumer) -> list[Text]:
+    is_estimated = consumer.is_estimated
+    grams = _UNKNOWN if consumer.emissions_g is None else mass_text(consumer.emissions_g)
+    return [
+        _quantity(power_text(consumer.power_w), is_estimated=is_estimated),
+        _quantity(energy_text(consumer.energy_j), is_estimated=is_estimated),
+        _quantity(grams, is_estimated=is_estimated and consumer.emissions_g is not None),
+    ]
+
+
+def _nobody_rows(view: NodeView) -> list[list[Text]]:
+    """Return what is left of the node: workloads that have gone, and what nobody is charged for."""
+    is_estimated = any(part.is_estimated for part in view.parts)
+    ended_j = sum(part.ended_j for part in view.parts)
+    nobody_j = sum(part.unattributed_j for part in view.parts)
+    rows = []
+    if ended_j > 0:
+        rows.append(("ended", _UNKNOWN, energy_text(ended_j)))
+    if view.parts:
+        power_w = view.unattributed_w
+        rows.append(("unattributed", _UNKNOWN if power_w is None else power_text(power_w), energy_text(nobody_j)))
+    return [
+        [
+            words(name, _DIM),
+            words(""),
+            *(words(text if text == _UNKNOWN else _marked(text, is_estimated=is_estimated), _DIM) for text in texts),
+            words(""),
+        ]
+        for name, *texts in rows
+    ]
+
+
+def _more(count: int, what: str) -> list[RenderableType]:
+    return [words(f"{count} more {what}", _DIM)] if count > 0 else []
