@@ -5,8 +5,9 @@ A leaf is (workload, run or none). Every total that is ever shown is a sum over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from exporter.attribution.records import Mode
 from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES
@@ -24,10 +25,8 @@ __all__ = [
     "LeafKey",
     "ProcessKey",
     "RunRecord",
-    "add_up",
+    "added_up",
 ]
-
-_Key = TypeVar("_Key", WorkloadId, RunKey)
 
 ACTIVE_COLUMN = {component: i for i, (component, mode) in enumerate(ENERGY_COLUMNS) if mode is Mode.ACTIVE}
 IDLE_COLUMN = {component: i for i, (component, mode) in enumerate(ENERGY_COLUMNS) if mode is Mode.IDLE}
@@ -75,11 +74,11 @@ class Account:
         self.power_w = 0.0
 
     def absorb(self, other: Account) -> None:
-        """Add the totals of ``other``, which is to be dropped afterwards."""
+        """Add the totals of ``other``, which is to be dropped afterwards. Rounds up: no sum over accounts may fall."""
         for i, joules in enumerate(other.energy_j):
-            self.energy_j[i] += joules
+            self.energy_j[i] = _sum_rounded_up(self.energy_j[i], joules)
         for i, grams in enumerate(other.emissions_g):
-            self.emissions_g[i] += grams
+            self.emissions_g[i] = _sum_rounded_up(self.emissions_g[i], grams)
         self.power_w += other.power_w
 
 
@@ -102,18 +101,22 @@ class RunRecord:
         self.seen_wall_s = seen_wall_s
 
 
-def add_up(sums: dict[_Key, Account], key: _Key, account: Account, merged: set[int]) -> None:
-    """Add ``account`` to ``sums[key]`` without touching the account itself.
+def added_up(accounts: Sequence[Account]) -> Account:
+    """Return the sum of ``accounts``, which are not touched; of a single one itself.
 
-    Most keys have one account only, which then is the sum. ``merged`` holds the ids of the sums made here.
+    The sum is correctly rounded, so it neither depends on the order, which a restart changes, nor falls when one of
+    the totals grows: a counter that stepped back by the last bit would be taken for a reset by Prometheus.
     """
-    first = sums.get(key)
-    if first is None:
-        sums[key] = account
-        return
-    if id(first) not in merged:
-        total = Account(first.energy_j, first.emissions_g)
-        total.power_w = first.power_w
-        merged.add(id(total))
-        sums[key] = first = total
-    first.absorb(account)
+    if len(accounts) == 1:
+        return accounts[0]
+    total = Account(
+        [math.fsum(parts) for parts in zip(*[account.energy_j for account in accounts], strict=True)],
+        [math.fsum(parts) for parts in zip(*[account.emissions_g for account in accounts], strict=True)],
+    )
+    total.power_w = sum([account.power_w for account in accounts])
+    return total
+
+
+def _sum_rounded_up(one: float, other: float) -> float:
+    total = one + other
+    return math.nextafter(total, math.inf) if math.fsum((one, other, -total)) > 0 else total

@@ -23,7 +23,7 @@ from exporter.ledger.accounts import (
     Account,
     LeafKey,
     RunRecord,
-    add_up,
+    added_up,
 )
 from exporter.ledger.newborn import without_newborn
 from exporter.ledger.processes import ProcessAccounts
@@ -294,17 +294,14 @@ class Ledger:
         What was first seen in this very interval is shown at zero, so that a rate sees its first joules on the next
         page; until then they are shown as ended, which keeps the page adding up.
         """
-        workloads: dict[WorkloadId, Account] = {}
-        runs: dict[RunKey, Account] = {}
+        workloads: dict[WorkloadId, list[Account]] = {}
         ended = Account()
-        shared: set[int] = set()
         for key, account in self._accounts.items():
             if key.workload == ENDED or self._born_s[key.workload] == self._now_s:
                 ended.absorb(account)
             if key.workload != ENDED:
-                add_up(workloads, key.workload, account, shared)
-            if key.run is not None:
-                add_up(runs, key.run, account, shared)
+                workloads.setdefault(key.workload, []).append(account)
+        runs = self.run_totals()
         newborn = [component for component, born_s in self._component_born_s.items() if born_s == self._now_s]
         is_first_gram = self._emissions_born_s == self._now_s
         snapshot = Snapshot(
@@ -313,8 +310,8 @@ class Ledger:
             unattributed_j=dict(self._unattributed_j),
             ended_j={c: sum(ended.energy_j[i] for i in COLUMNS_OF[c]) for c in self._components},
             emissions_g=dict(self._emissions_g),
-            workloads=[self._workload_totals(key, account) for key, account in workloads.items()],
-            runs=[self._run_totals(record, runs.get(key)) for key, record in self._runs.items()],
+            workloads=[self._workload_totals(key, added_up(parts)) for key, parts in workloads.items()],
+            runs=[self._run_totals(record, runs[key]) for key, record in self._runs.items()],
             processes=self._processes.totals(now_s=self._now_s),
             domains=tuple(domains),
             carbon=carbon,
@@ -329,10 +326,9 @@ class Ledger:
             return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w)
         return WorkloadTotals(workload, tuple(account.energy_j), tuple(account.emissions_g), account.power_w)
 
-    def _run_totals(self, record: RunRecord, account: Account | None) -> RunTotals:
-        if account is None or record.born_s == self._now_s:
-            power_w = account.power_w if account else 0.0
-            return RunTotals(record.facts, _ZERO_ENERGY, _ZERO_EMISSIONS, power_w, record.seen_wall_s)
+    def _run_totals(self, record: RunRecord, account: Account) -> RunTotals:
+        if record.born_s == self._now_s:
+            return RunTotals(record.facts, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w, record.seen_wall_s)
         return RunTotals(
             record.facts, tuple(account.energy_j), tuple(account.emissions_g), account.power_w, record.seen_wall_s
         )
@@ -382,8 +378,8 @@ class Ledger:
 
     def run_totals(self) -> Mapping[RunKey, Account]:
         """Return every known run's totals over all its leaves."""
-        runs: dict[RunKey, Account] = {key: Account() for key in self._runs}
+        parts: dict[RunKey, list[Account]] = {key: [] for key in self._runs}
         for key, account in self._accounts.items():
             if key.run is not None:
-                runs[key.run].absorb(account)
-        return runs
+                parts[key.run].append(account)
+        return {key: added_up(accounts) if accounts else Account() for key, accounts in parts.items()}

@@ -27,7 +27,7 @@ def decides_key(process: ProcessFacts, job: Job, *, environment_readable: bool) 
         return True
     if process.environment and "SLURM_JOB_ID" in process.environment:
         return True
-    return process.command != _STEP_DAEMON and process.cgroup.step not in _NO_TASK_STEPS and process.uid != 0
+    return process.command != _STEP_DAEMON and process.cgroup.step not in _NO_TASK_STEPS
 
 
 class JobIndex:
