@@ -99,9 +99,15 @@ def make_parser(command: str, *, is_named: bool = True) -> argparse.ArgumentPars
     )
     _add_own_flags(parser, command)
     place = parser.add_argument_group("where the node is")
-    place.add_argument("--path.procfs", dest="procfs", default="/proc", metavar="DIR", help="default: /proc")
-    place.add_argument("--path.sysfs", dest="sysfs", default="/sys", metavar="DIR", help="default: /sys")
-    place.add_argument("--path.cgroupfs", dest="cgroupfs", metavar="DIR", help="default: fs/cgroup below sysfs")
+    place.add_argument(
+        "--path.procfs", dest="procfs", default="/proc", metavar="DIR", help="the proc file system; default: /proc"
+    )
+    place.add_argument(
+        "--path.sysfs", dest="sysfs", default="/sys", metavar="DIR", help="the sys file system; default: /sys"
+    )
+    place.add_argument(
+        "--path.cgroupfs", dest="cgroupfs", metavar="DIR", help="the cgroup mount; default: fs/cgroup below sysfs"
+    )
     settings = parser.add_argument_group("settings")
     file_help = "configuration file; also $WATTRIBUTE_CONFIG_FILE; flags win over it"
     settings.add_argument("--config.file", dest="config_file", metavar="FILE", help=file_help)

@@ -24,7 +24,7 @@ from exporter.sensors.records import Component
 __all__ = ["run_runs"]
 
 _UNKNOWN = "–"
-_WIDE, _MEDIUM = 120, 70
+_WIDE, _MEDIUM = 100, 70
 _LOST_AFTER_S = 300.0
 """An agent saves its runs twice a minute; a run that was not saved for this long has no agent."""
 
@@ -110,7 +110,7 @@ _CSV_NAMES = (
 
 
 def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
-    from exporter.cli.screen import Column, open_console, table, words
+    from exporter.cli.screen import Column, open_console, show, table, words
 
     if not runs:
         print("no runs match, or none was seen yet")
@@ -128,7 +128,7 @@ def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
         Column("STATE"),
     )
     rows = [[words(text, "dim" if run.ended_s is not None else "") for text in _texts(run, now_s)] for run in runs]
-    console.print(table(columns, rows, width=console.width))
+    show(console, table(columns, rows, width=console.width))
 
 
 def _texts(run: PastRun, now_s: float) -> Sequence[str]:

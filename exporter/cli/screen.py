@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["STATE_STYLES", "Column", "open_console", "printable", "prose", "table", "words"]
+__all__ = ["STATE_STYLES", "Column", "open_console", "printable", "prose", "show", "table", "words"]
 
 STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "absent": "dim"}
 _UNLIMITED_COLUMNS = 10_000
@@ -42,6 +42,16 @@ def open_console() -> Console:
     if not console.is_terminal:
         console.width = _UNLIMITED_COLUMNS
     return console
+
+
+def show(console: Console, what: RenderableType) -> None:
+    """Print ``what``; where there is no terminal, without the blanks that fill up its lines."""
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as capture:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def words(text: str, style: str = "") -> Text:

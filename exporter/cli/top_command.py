@@ -8,24 +8,26 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from exporter.cli.arguments import Options
 from exporter.cli.feeds import AgentFeed, Feed, NodeFeed, agent_url, is_agent
 from exporter.cli.node_view import NodeView
-from exporter.cli.screen import open_console
+from exporter.cli.screen import open_console, show
 from exporter.cli.top_frame import SORTS, frame
 from exporter.clock import SystemClock
 from exporter.config import Settings
 from exporter.errors import ExporterError
+from exporter.exposition.quantities import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
 __all__ = ["run_top"]
 
+_STALE_AFTER_INTERVALS = 3
 _KILLED_BY_TERM = 128 + signal.SIGTERM
 
 
@@ -39,9 +41,9 @@ def run_top(options: Options, settings: Settings) -> int:
     feed = _feed(options, settings)
     try:
         if options.values.once or not console.is_terminal:
-            console.print(_frame(feed.read(), feed, options.values.sort, console, is_live=False))
+            show(console, _frame(feed.read(), feed, options.values.sort, console, is_live=False))
         else:
-            with _keys() as keys:
+            with suppress(KeyboardInterrupt), _keys() as keys:
                 _show(feed, keys, options, console)
     finally:
         feed.close()
@@ -73,16 +75,21 @@ def _show(feed: Feed, keys: _Keys, options: Options, console: Console) -> None:
     sort, interval_s = options.values.sort, options.values.interval
     view = feed.read()
     note = ""
+    changed_s = time.monotonic()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         due_s = time.monotonic()
         while True:
             now_s = time.monotonic()
             if now_s >= due_s:
                 due_s = now_s + interval_s
+                before_s = view.taken_s
                 try:
                     view, note = feed.read(), ""
                 except ExporterError as exc:
-                    note = f"{exc} (showing the last answer)"
+                    note = f"no answer, the last one is shown: {exc}"
+                changed_s = now_s if view.taken_s != before_s else changed_s
+                if not note and now_s - changed_s > _STALE_AFTER_INTERVALS * view.interval_s:
+                    note = f"the agent has not sampled for {duration_text(now_s - changed_s)}"
             live.update(_frame(view, feed, sort, console, is_live=True, note=note), refresh=True)
             key = keys.wait(due_s - time.monotonic())
             if key in ("q", "Q"):

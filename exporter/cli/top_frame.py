@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["SORTS", "frame"]
 
 _MIN_ROWS = 3
+_FIXED_LINES = 5
+"""Two blank lines, the heads of components and workloads, the node's row."""
+_RUN_LINES = 2
+_MORE_LINES = 2
 _MAX_PROBLEMS = 3
 _WIDE, _MEDIUM, _NARROW = 90, 70, 50
 _UNKNOWN = "–"
@@ -72,24 +76,26 @@ def frame(
     head += _problems(view.problems)
     tail = _legend(view)
     runs, workloads = (sorted(consumers, key=SORTS[sort]) for consumers in (view.runs, view.workloads))
-    for_runs, for_workloads = _rows_left(len(head) + len(tail) + len(view.parts), len(runs), height)
+    nobody = _nobody_rows(view)
+    taken = len(head) + len(tail) + len(view.parts) + len(nobody) + _FIXED_LINES + (_RUN_LINES if runs else 0)
+    for_runs, for_workloads = _shown_rows(len(runs), len(workloads), None if height is None else height - taken)
     body: list[RenderableType] = ["", table(_PARTS, _part_rows(view), width=width), ""]
     if runs:
         body += [table(_RUNS, [_run_row(run) for run in runs[:for_runs]], width=width)]
-        body += [*_more(len(runs) - for_runs, "runs"), ""]
+        body += [*_more(len(runs) - for_runs, "run(s)"), ""]
     rows = [_workload_row(workload) for workload in workloads[:for_workloads]]
-    body += [table(_WORKLOADS, [*rows, *_nobody_rows(view)], width=width)]
-    body += _more(len(workloads) - for_workloads, "workloads")
+    body += [table(_WORKLOADS, [*rows, *nobody], width=width)]
+    body += _more(len(workloads) - for_workloads, "workload(s)")
     return Group(*head, *body, *tail)
 
 
-def _rows_left(taken: int, runs: int, height: int | None) -> tuple[int, int]:
-    """Return how many runs and workloads fit: a third of what is left for runs, if there are any."""
-    if height is None:
-        return runs, 1_000_000
-    left = height - taken - 10  # heads, blank lines, the node's row, what nobody is charged for, "more"
-    for_runs = min(runs, max(left // 3, _MIN_ROWS))
-    return for_runs, max(left - for_runs - (2 if runs else 0), _MIN_ROWS)
+def _shown_rows(runs: int, workloads: int, lines: int | None) -> tuple[int, int]:
+    """Return how many runs and workloads fit into ``lines``: at most half for the runs, some of both in any case."""
+    if lines is None or runs + workloads <= lines:
+        return runs, workloads
+    lines -= _MORE_LINES
+    for_runs = min(runs, max(lines // 2, lines - workloads, _MIN_ROWS))
+    return for_runs, max(lines - for_runs, _MIN_ROWS)
 
 
 def _headline(view: NodeView, feed: str) -> Text:
@@ -204,4 +210,4 @@ def _nobody_rows(view: NodeView) -> list[list[Text]]:
 
 
 def _more(count: int, what: str) -> list[RenderableType]:
-    return [words(f"{count} more {what}", _DIM)] if count > 0 else []
+    return [words(f"and {count} more {what}", _DIM)] if count > 0 else []
