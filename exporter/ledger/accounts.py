@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from exporter.attribution.records import Mode
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, WorkloadTotals
 from exporter.sensors.records import Component
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
@@ -61,17 +61,23 @@ class Account:
     """Running totals.
 
     Attributes:
+        key: the leaf they are of; None for sums and for processes.
         energy_j: joules by ``ENERGY_COLUMNS``.
         emissions_g: grams by ``SCOPES``.
         power_w: watts booked in the last interval.
+        shown: the totals as last shown, or None since they changed.
     """
 
-    __slots__ = ("emissions_g", "energy_j", "power_w")
+    __slots__ = ("emissions_g", "energy_j", "key", "power_w", "shown")
 
-    def __init__(self, energy_j: Iterable[float] = (), emissions_g: Iterable[float] = ()) -> None:
+    def __init__(
+        self, energy_j: Iterable[float] = (), emissions_g: Iterable[float] = (), *, key: LeafKey | None = None
+    ) -> None:
+        self.key = key
         self.energy_j = list(energy_j) or [0.0] * len(ENERGY_COLUMNS)
         self.emissions_g = list(emissions_g) or [0.0] * len(SCOPES)
         self.power_w = 0.0
+        self.shown: WorkloadTotals | None = None
 
     def absorb(self, other: Account) -> None:
         """Add the totals of ``other``, which is to be dropped afterwards. Rounds up: no sum over accounts may fall."""
@@ -80,6 +86,7 @@ class Account:
         for i, grams in enumerate(other.emissions_g):
             self.emissions_g[i] = _sum_rounded_up(self.emissions_g[i], grams)
         self.power_w += other.power_w
+        self.shown = None
 
 
 class RunRecord:

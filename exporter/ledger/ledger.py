@@ -59,6 +59,7 @@ class Ledger:
     def __init__(self, settings: LedgerSettings) -> None:
         self.settings = settings
         self._accounts: dict[LeafKey, Account] = {}
+        self._drawing: list[Account] = []
         self._born_s: dict[WorkloadId, float] = {}
         self._seen_s: dict[WorkloadId, float] = {}
         self._runs: dict[RunKey, RunRecord] = {}
@@ -111,17 +112,18 @@ class Ledger:
         ``shares`` holds one entry per component of ``energy`` and is aligned with ``usage.leaves``.
         """
         self._now_s, self._wall_s = now_s, wall_s
-        keys = self._see(usage)
+        accounts = self._see(usage)
         g_per_j = self._g_per_j(carbon)
         for component in self._components.keys() - energy.components.keys():
             self._components[component] = self._components[component]._replace(power_w=None)
-        for account in self._accounts.values():
-            account.power_w = 0.0
+        for account in self._drawing:
+            account.power_w, account.shown = 0.0, None
+        self._drawing.clear()
         for share in shares:
             self._book_node(energy.components[share.component], share, g_per_j)
             for reason, joules in share.unattributed_j.items():
                 self._add_unattributed(share.component, reason, joules)
-            self._book_leaves(share, keys, g_per_j)
+            self._book_leaves(share, accounts, g_per_j)
         limit = self.settings.max_processes
         self._processes.book(shares, usage, runs=self._runs.keys(), limit=limit, now_s=now_s)
         self.count(energy.events)
@@ -170,16 +172,14 @@ class Ledger:
         key = (component, reason)
         self._unattributed_j[key] = self._unattributed_j.get(key, 0.0) + joules
 
-    def _book_leaves(self, share: ComponentShares, keys: Sequence[LeafKey], g_per_j: float | None) -> None:
+    def _book_leaves(self, share: ComponentShares, accounts: Sequence[Account], g_per_j: float | None) -> None:
         active_column, idle_column = ACTIVE_COLUMN.get(share.component), IDLE_COLUMN[share.component]
         per_s = 1 / share.interval_s if share.interval_s > 0 else 0.0
-        accounts, touched = self._accounts, self._changes.leaves
-        for key, active_j, idle_j in zip(keys, share.active_j, share.idle_j, strict=True):
+        for account, active_j, idle_j in zip(accounts, share.active_j, share.idle_j, strict=True):
             joules = active_j + idle_j
             if not joules:
                 continue
-            account = accounts[key]
-            touched.add(key)
+            self._touch(account)
             if active_column is not None:
                 account.energy_j[active_column] += active_j
             account.energy_j[idle_column] += idle_j
@@ -187,27 +187,40 @@ class Ledger:
             if g_per_j is not None:
                 account.emissions_g[_OPERATIONAL] += joules * g_per_j
 
+    def _touch(self, account: Account) -> None:
+        """Note that an account is about to change: it is to be shown and saved anew."""
+        account.shown = None
+        self._drawing.append(account)
+        if account.key is not None:
+            self._changes.leaves.add(account.key)
+
     # -- who is there ----------------------------------------------------------------------------
 
-    def _see(self, usage: UsageSample) -> list[LeafKey]:
-        """Note who is alive, admit newcomers, and return each leaf's account key in the sample's order."""
+    def _see(self, usage: UsageSample) -> list[Account]:
+        """Note who is alive, admit newcomers, and return each leaf's account in the sample's order."""
         for gone in self._runs.keys() - usage.runs.keys():
             self._mark_ended(gone)
         for facts in usage.runs.values():
             self._see_run(facts)
-        keys = []
+        found = []
         accounts, seen_s, now_s = self._accounts, self._seen_s, self._now_s
         for leaf in usage.leaves:
             workload = leaf.workload
             if workload not in seen_s:
                 workload = self._admit_workload(workload)
             seen_s[workload] = now_s
-            key = LeafKey(workload, None if leaf.run is None else self._known_run(leaf.run))
-            if key not in accounts:
-                accounts[key] = Account()
-                self._changes.leaves.add(key)
-            keys.append(key)
-        return keys
+            run = None if leaf.run is None else self._known_run(leaf.run)
+            # A plain tuple is equal to the LeafKey and costs a tenth of it.
+            found.append(accounts.get((workload, run)) or self._open(LeafKey(workload, run)))  # type: ignore[call-overload]
+        return found
+
+    def _open(self, key: LeafKey) -> Account:
+        """Return the account of ``key``, a new one where there is none."""
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(key=key)
+            self._changes.leaves.add(key)
+        return account
 
     def _admit_workload(self, workload: WorkloadId) -> WorkloadId:
         if len(self._seen_s) >= self.settings.max_workloads or workload in self._overflow_seen_s:
@@ -270,7 +283,7 @@ class Ledger:
             account = self._accounts.pop(key)
             account.power_w = 0.0
             target = LeafKey(workload, run)
-            self._accounts.setdefault(target, Account()).absorb(account)
+            self._open(target).absorb(account)
             self._changes.leaves.add(target)
             self._changes.leaves.discard(key)
             self._changes.dropped_leaves.add(key)
@@ -324,7 +337,10 @@ class Ledger:
     def _workload_totals(self, workload: WorkloadId, account: Account) -> WorkloadTotals:
         if self._born_s[workload] == self._now_s:
             return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w)
-        return WorkloadTotals(workload, tuple(account.energy_j), tuple(account.emissions_g), account.power_w)
+        if account.shown is None:
+            energy_j, grams = tuple(account.energy_j), tuple(account.emissions_g)
+            account.shown = WorkloadTotals(workload, energy_j, grams, account.power_w)
+        return account.shown
 
     def _run_totals(self, record: RunRecord, account: Account) -> RunTotals:
         if record.born_s == self._now_s:
@@ -345,6 +361,7 @@ class Ledger:
         for record in saved.runs:
             self._runs[record.facts.key] = record
         for key, account in saved.accounts.items():
+            account.key = key
             self._accounts[key] = account
             if key.workload != ENDED:
                 self._seen_s[key.workload] = saved.saved_at_s

@@ -88,7 +88,8 @@ class WorkloadCollector:
             max_descriptors=descriptors,
         )
         self._splitter = UsageSplitter()
-        self._leaves: dict[Leaf, float] = {}
+        self._idle: list[LeafUsage] = []
+        self._index: dict[Leaf, int] = {}
         self._leaves_are_of: tuple[int, int] = (-1, -1)
         self._members_version = 0
         self._memory_total_bytes = memory_total_bytes(self._procfs)
@@ -224,16 +225,21 @@ class WorkloadCollector:
         self, seconds: LeafSeconds, resident: Mapping[Leaf, float]
     ) -> tuple[list[LeafUsage], dict[Leaf, int]]:
         version = (self._tree.version if self._tree else 0, self._members_version)
-        if version != self._leaves_are_of or self._tick % _REFRESH_TICKS == 0:
-            self._leaves = self._alive_leaves()
+        if version != self._leaves_are_of or self._tick % _REFRESH_TICKS == 0 or resident:
             self._leaves_are_of = version
-        cpu_s = seconds.leaves_s
-        leaves = [
-            LeafUsage(leaf.workload, leaf.run, cpu_s.pop(leaf, 0.0), resident.get(leaf, 0.0), cores)
-            for leaf, cores in self._leaves.items()
-        ]
-        leaves += [LeafUsage(leaf.workload, leaf.run, used_s) for leaf, used_s in cpu_s.items()]
-        return leaves, {Leaf(usage.workload, usage.run): i for i, usage in enumerate(leaves)}
+            self._idle = [
+                LeafUsage(leaf.workload, leaf.run, 0.0, resident.get(leaf, 0.0), max(cores, 0.0))
+                for leaf, cores in self._alive_leaves().items()
+            ]
+            self._index = {Leaf(usage.workload, usage.run): i for i, usage in enumerate(self._idle)}
+        leaves, index = self._idle.copy(), self._index
+        for leaf, cpu_s in seconds.leaves_s.items():
+            place = index.get(leaf)
+            if place is not None:
+                leaves[place] = leaves[place]._replace(cpu_s=cpu_s)
+            else:
+                leaves.append(LeafUsage(leaf.workload, leaf.run, cpu_s))
+        return leaves, index
 
     def _alive_leaves(self) -> dict[Leaf, float]:
         """Return every leaf that has a live process, with the CPUs reserved for it."""
