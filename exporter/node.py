@@ -21,10 +21,14 @@ from exporter.host import Roots
 from exporter.ledger import AgentStats, Ledger, SavedState, Snapshot
 from exporter.ledger.store import Store
 from exporter.sensors import Component, EnergySample, SensorSet
+from exporter.sensors.records import EnergySensors
 from exporter.workloads import UsageSample, WorkloadCollector
 from exporter.workloads.records import WorkloadSampler
 
-__all__ = ["Node"]
+__all__ = ["Node", "SensorFactory", "WorkloadFactory", "hardware_sensors", "kernel_workloads"]
+
+SensorFactory = Callable[[Settings, Roots, Clock], EnergySensors]
+WorkloadFactory = Callable[[Settings, Roots, Clock], WorkloadSampler]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -32,19 +36,39 @@ _HISTORY_INTERVAL_S = 86_400.0
 _NOTHING_READ = EnergySample(components={})
 
 
+def hardware_sensors(settings: Settings, roots: Roots, clock: Clock) -> EnergySensors:
+    """Return the sensors of this machine."""
+    return SensorSet(roots, clock, settings.sensors)
+
+
+def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
+    """Return the workloads that this machine's kernel knows."""
+    return WorkloadCollector(roots, clock, settings.workloads, settings.runs)
+
+
 class Node:
     """The accounts of one node, from the kernel's files to the snapshot. Not thread-safe.
 
-    ``start`` once, then ``tick`` at an interval, then ``close``.
+    ``start`` once, then ``tick`` at an interval, then ``close``. ``make_sensors`` and ``make_workloads`` build what is
+    read, at the start and whenever the settings change.
     """
 
-    def __init__(self, settings: Settings, *, roots: Roots, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roots: Roots,
+        clock: Clock,
+        make_sensors: SensorFactory = hardware_sensors,
+        make_workloads: WorkloadFactory = kernel_workloads,
+    ) -> None:
         self.settings = settings
         self._roots = roots
         self._clock = clock
         self._ledger = Ledger(settings.ledger)
-        self._sensors = SensorSet(roots, clock, settings.sensors)
-        self._workloads: WorkloadSampler = WorkloadCollector(roots, clock, settings.workloads, settings.runs)
+        self._make_sensors, self._make_workloads = make_sensors, make_workloads
+        self._sensors = make_sensors(settings, roots, clock)
+        self._workloads = make_workloads(settings, roots, clock)
         self._carbon: IntensityProvider = CarbonSource(settings.carbon, clock)
         self._store: Store | None = None
         self._state_finding: Finding | None = None
@@ -99,8 +123,8 @@ class Node:
         self.settings = settings
         self._ledger.settings = settings.ledger
         self._carbon = CarbonSource(settings.carbon, self._clock)
-        self._workloads = WorkloadCollector(self._roots, self._clock, settings.workloads, settings.runs)
-        self._sensors = SensorSet(self._roots, self._clock, settings.sensors)
+        self._workloads = self._make_workloads(settings, self._roots, self._clock)
+        self._sensors = self._make_sensors(settings, self._roots, self._clock)
         self._sample_usage()
         energy = self._isolated("sensors", lambda: self._sensors.resume(states), _NOTHING_READ)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()

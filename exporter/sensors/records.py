@@ -141,6 +141,10 @@ class EnergySensors(Protocol):
         """Return what must be saved so that a later ``resume`` can go on."""
         ...
 
+    def missing_required(self) -> tuple[str, ...]:
+        """Return the names of required sources that give nothing now."""
+        ...
+
     def close(self) -> None:
         """Release descriptors and device handles."""
         ...
