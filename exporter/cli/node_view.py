@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from exporter.errors import SourceFormatError
@@ -50,6 +51,7 @@ class NodeView:
 
     Attributes:
         taken_s: wall-clock time of the sample.
+        taken_at: the same, in UTC.
         interval_s: the sampler's interval.
         parts: the components.
         runs: training runs.
@@ -60,6 +62,7 @@ class NodeView:
     """
 
     taken_s: float
+    taken_at: datetime
     interval_s: float
     parts: Sequence[Part]
     runs: Sequence[Consumer]
@@ -93,7 +96,7 @@ def node_view(document: object) -> NodeView:
         )
     try:
         return _view(document)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as exc:
         raise SourceFormatError(
             "agent", f"expected a snapshot of a wattribute agent, found a wrong field: {exc}"
         ) from exc
@@ -104,6 +107,7 @@ def _view(document: _Json) -> NodeView:
     estimated = {part.name for part in parts if part.is_estimated}
     return NodeView(
         taken_s=float(document["taken_s"]),
+        taken_at=datetime.fromtimestamp(float(document["taken_s"]), UTC),
         interval_s=float(document["agent"]["interval_s"]),
         parts=parts,
         runs=[_run(run, estimated) for run in document["runs"]],

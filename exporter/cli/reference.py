@@ -20,7 +20,7 @@ full. Durations are seconds, or `250ms`, `5s`, `15m`, `24h`, `7d`.
 | exit code | meaning |
 | --- | --- |
 | 0 | done; `agent`: stopped by SIGTERM or SIGINT, everything saved; `check`: everything needed works |
-| 1 | `agent`: cannot listen; `check`: something needed is down; others: the state file or agent asked for is not there |
+| 1 | `agent`: cannot listen; `check`: something needed is down; others: there is no such state file or agent |
 | 2 | the command line or the configuration is wrong; every mistake is on standard error, one per line |
 
 `agent` obeys three signals. SIGTERM and SIGINT: take a last sample, save, end; a second one ends it at once. SIGHUP:

@@ -6,7 +6,6 @@ The workloads, what ended and what is unattributed add up to the node, as in the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter.cli.node_view import Consumer, NodeView, Part
@@ -102,7 +101,7 @@ def _headline(view: NodeView, feed: str) -> Text:
     power_w = view.power_w
     is_estimated = any(part.is_estimated for part in view.parts)
     draws = "no energy source" if power_w is None else _marked(power_text(power_w), is_estimated=is_estimated)
-    moment = datetime.fromtimestamp(view.taken_s, UTC).strftime("%H:%M:%S UTC")
+    moment = view.taken_at.strftime("%H:%M:%S UTC")
     line = words(draws, "bold")
     line.append(f"  at {moment}  {feed}", style=_DIM)
     return line
