@@ -87,14 +87,13 @@ class Agent:
     def tick(self, *, is_late: bool = False) -> Snapshot:
         """Take one sample, publish and return it; the first call also takes over the saved state."""
         if not self._started:
-            self._started = True
-            self._publish(self._node.start())
+            self.start()
         return self._publish(self._node.tick(is_late=is_late))
 
     def start(self) -> Snapshot:
         """Take over the saved state and set the baselines without an interval; publish and return the totals."""
         self._started = True
-        return self._publish(self._node.start())
+        return self._publish(self._node.start(), is_sample=False)
 
     def close(self) -> None:
         """Save everything and release what is open."""
@@ -137,10 +136,10 @@ class Agent:
         self._node.reconfigure(settings)
         _log.info("configuration reloaded")
 
-    def _publish(self, snapshot: Snapshot) -> Snapshot:
+    def _publish(self, snapshot: Snapshot, *, is_sample: bool = True) -> Snapshot:
         stats = replace(snapshot.agent, config_reload_ok=self._config_is_good, config_loaded_s=self._config_loaded_s)
         snapshot = replace(snapshot, agent=stats)
         self._health_log.note(snapshot.findings)
-        self.board.publish(snapshot)
+        self.board.publish(snapshot, is_sample=is_sample)
         self._app.prepare()
         return snapshot

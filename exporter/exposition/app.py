@@ -81,7 +81,7 @@ class WebApp:
         return plain(200, "healthy")
 
     def _ready(self, _: Request) -> Response:
-        return plain(200, "ready") if self._board.latest() is not None else _too_early()
+        return plain(200, "ready") if self._board.has_sample else _too_early()
 
     def _page(self, _: Request) -> Response:
         snapshot = self._board.latest()

@@ -14,10 +14,17 @@ class SnapshotBoard:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last: tuple[Snapshot, float] | None = None
+        self._has_sample = False
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Make ``snapshot`` the one that readers see."""
+    def publish(self, snapshot: Snapshot, *, is_sample: bool = True) -> None:
+        """Make ``snapshot`` the one that readers see; the one that a start begins with covers no interval yet."""
         self._last = (snapshot, self._clock.monotonic_s())
+        self._has_sample = self._has_sample or is_sample
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether a snapshot was published that covers an interval."""
+        return self._has_sample
 
     def latest(self) -> Snapshot | None:
         """Return the last snapshot, or None before the first."""

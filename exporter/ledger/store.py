@@ -290,6 +290,8 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    """Open or create the database; who ran what is nobody else's business, so others may not read it."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     db = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")

@@ -109,6 +109,16 @@ def test_health_follows_the_ticks() -> None:
     assert (before, site.get("/-/healthy").status) == (200, 503)
 
 
+def test_ready_waits_for_the_first_interval() -> None:
+    """The snapshot that a start begins with has totals, but covers no interval."""
+    site = Site(is_started=False)
+    site.board.publish(snapshot(), is_sample=False)
+    started = site.get("/-/ready").status, site.get("/metrics").status
+    site.board.publish(snapshot())
+
+    assert (started, site.get("/-/ready").status) == ((503, 200), 200)
+
+
 @pytest.mark.parametrize("path", ["/-/ready", "/metrics", "/", "/api/v1/runs"])
 def test_nothing_is_shown_before_the_first_sample(path: str) -> None:
     assert (Site(is_started=False).get(path).status, Site().get(path).status) == (503, 200)

@@ -212,7 +212,10 @@ def test_a_full_disk_loses_nothing_that_was_saved_before(store: Store) -> None:
 
 
 def test_the_state_is_not_readable_by_everybody(store: Store) -> None:
-    assert stat.S_IMODE(store.path.parent.stat().st_mode) & stat.S_IRWXO == 0
+    save(store)
+
+    for path in (store.path.parent, *store.path.parent.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO == 0, path
 
 
 def test_history_holds_running_and_finished_runs(store: Store) -> None:
