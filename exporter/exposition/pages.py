@@ -36,6 +36,13 @@ class _Variant(NamedTuple):
     is_gzipped: bool
 
 
+class _Demand(NamedTuple):
+    """When a variant was last asked for, and how many snapshots had passed since the time before."""
+
+    at: int
+    every: int
+
+
 class MetricsPages:
     """Renders snapshots for ``/metrics``. Thread-safe: a page is made once, whoever asks.
 
@@ -51,7 +58,8 @@ class MetricsPages:
         self._of: Snapshot | None = None
         self._rendered: list[RenderedFamily] = []
         self._pages: dict[_Variant, bytes] = {}
-        self._wanted: dict[_Variant, int] = {}
+        self._demands: dict[_Variant, _Demand] = {}
+        self._snapshots = 0
 
     def page(self, page_format: PageFormat, *, is_gzipped: bool) -> bytes | None:
         """Return the page of the last snapshot, or None before the first."""
@@ -60,21 +68,31 @@ class MetricsPages:
             return None
         variant = _Variant(page_format, is_gzipped)
         with self._lock:
-            self._wanted[variant] = _KEEP_READY_SNAPSHOTS
+            self._note_demand(variant)
             return self._current(snapshot, variant)
 
-    def prepare(self) -> None:
-        """Make the variants that somebody asked for lately, so that the next scrape finds them done.
+    def _note_demand(self, variant: _Variant) -> None:
+        before = self._demands.get(variant, _Demand(self._snapshots, 1))
+        passed = self._snapshots - before.at
+        self._demands[variant] = _Demand(self._snapshots, passed or before.every)
 
-        Called by the loop after it has published; a page that was not prepared is made on demand.
+    def prepare(self) -> None:
+        """Make the variants that are about to be asked for, so that the next scrape finds them done.
+
+        Called by the loop after it has published. A scraper comes as regularly as it did last time; one that comes
+        earlier gets its page made on demand, and nothing is made for one that stays away.
         """
         snapshot = self._latest()
         if snapshot is None:
             return
         with self._lock:
-            self._wanted = {variant: left - 1 for variant, left in self._wanted.items() if left > 0}
-            for variant in self._wanted:
-                self._current(snapshot, variant)
+            self._snapshots += 1
+            for variant, demand in tuple(self._demands.items()):
+                passed = self._snapshots - demand.at
+                if passed > _KEEP_READY_SNAPSHOTS:
+                    del self._demands[variant]
+                elif passed >= demand.every:
+                    self._current(snapshot, variant)
 
     def _current(self, snapshot: Snapshot, variant: _Variant) -> bytes:
         if snapshot is not self._of:

@@ -64,7 +64,7 @@ _columns = st.lists(st.integers(0, 2), unique=True, max_size=3)
 def test_every_page_of_a_large_family_is_that_of_the_reference_writer(
     pages: list[tuple[list[int], list[Block]]],
 ) -> None:
-    """Things come, go, change, stay the same and become equal in cleaning; columns change: nothing is remembered wrongly."""
+    """Things come, go, change, stay as they are or become equal in cleaning; columns change."""
     family, writer = family_named(LARGE), LineWriter()
     for columns, blocks in pages:
         rows = BlockRows(family, [(i, (f"c{i}", "active")) for i in columns], blocks)
