@@ -63,11 +63,11 @@ def choose_hierarchy(cgroupfs: Path) -> Hierarchy | None:
     Pure v2 wherever it is mounted there. On hybrid hosts v1 if it has groups, else v2 if that has, else v1: an unused
     v2 shows ``0::/`` for every process.
     """
-    if (cgroupfs / "cgroup.controllers").is_file():
+    if _is_v2(cgroupfs):
         return Hierarchy(version="v2", root=cgroupfs, memory_root=cgroupfs, cpuset_root=cgroupfs)
     unified = cgroupfs / "unified"
     v2 = None
-    if (unified / "cgroup.controllers").is_file():
+    if _is_v2(unified):
         v2 = Hierarchy(version="v2", root=unified, memory_root=unified, cpuset_root=unified)
     for root in (*(cgroupfs / name for name in _V1_NAMES), cgroupfs):
         if (root / "cpuacct.usage").is_file():
@@ -80,6 +80,13 @@ def choose_hierarchy(cgroupfs: Path) -> Hierarchy | None:
             )
             return v2 if v2 and not _has_groups(v1.root) and _has_groups(v2.root) else v1
     return v2
+
+
+def _is_v2(root: Path) -> bool:
+    """Tell by the files: a captured tree may lack the first, version 1 has a ``cpu.stat`` of another kind."""
+    if (root / "cgroup.controllers").is_file():
+        return True
+    return (root / "cpu.stat").is_file() and not (root / "cpuacct.usage").is_file()
 
 
 def _has_groups(root: Path) -> bool:

@@ -140,17 +140,17 @@ class CgroupTree:
             self._watch.is_complete = True
             self._walk()
 
-    def find(self, path: str) -> CgroupNode | None:
-        """Return the group at ``path``, looking for it on disk if it is not known yet."""
+    def find(self, path: str) -> CgroupNode:
+        """Return the group at ``path``, looking for it on disk if it is not known yet, or the nearest one above it."""
         node = self.nodes.get(path)
         if node is not None:
             return node
         node = self.root
         for name in path.split("/"):
-            if name and node is not None:
+            if name:
                 child = node.children.get(name) or self._add(node, name, counts_from_zero=False)
                 if child is None:
-                    return None
+                    break
                 node = child
         return node
 

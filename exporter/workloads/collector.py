@@ -170,9 +170,14 @@ class WorkloadCollector:
         self._settle()
 
     def _locate(self, cgroup_raw: bytes) -> tuple[CgroupNode | None, CgroupIdentity]:
-        path = self._paths.resolve(cgroup_raw)
-        node = self._tree.find(path) if self._tree and path is not None else None
-        return (node, node.identity) if node else (None, self._classify(path or "/"))
+        """Return the group that accounts for a process, and whose the process is: any hierarchy may tell of a job."""
+        path = self._paths.resolve(cgroup_raw) or "/"
+        node = self._tree.find(path) if self._tree else None
+        identity = node.identity if node is not None and node.path == path else self._classify(path)
+        if not (identity.job_system or identity.pod_uid or identity.container_id):
+            others = map(self._classify, self._paths.others(cgroup_raw))
+            identity = next((other for other in others if other.job_system), identity)
+        return node, identity
 
     def _classify(self, path: str) -> CgroupIdentity:
         identity = classify_cgroup(path, user_name=self._users)

@@ -39,6 +39,10 @@ class CgroupPaths:
             return posixpath.normpath(f"{self.base}/{path}".replace("//", "/"))
         return self._by_ending(path)
 
+    def others(self, cgroup_raw: bytes) -> set[str]:
+        """Return the paths in all hierarchies, but for the root."""
+        return {path for path in _paths(cgroup_raw) if path != "/"}
+
     def _by_ending(self, path: str) -> str:
         """Return the only known group whose path ends like this one, else what is left of it without its dots."""
         ending = "/" + "/".join(part for part in path.split("/") if part not in {"", ".."})
@@ -65,8 +69,11 @@ class CgroupPaths:
 
 def _any_path(cgroup_raw: bytes) -> str | None:
     """Return the most telling path where nothing is mounted: the longest of all hierarchies."""
-    paths = [line.split(b":", 2)[2] for line in cgroup_raw.split(b"\n") if line.count(b":") >= 2]  # noqa: PLR2004
-    return os.fsdecode(max(paths, key=len)) if paths else None
+    return max(_paths(cgroup_raw), key=len, default=None)
+
+
+def _paths(cgroup_raw: bytes) -> list[str]:
+    return [os.fsdecode(line.split(b":", 2)[2]) for line in cgroup_raw.split(b"\n") if line.count(b":") >= 2]  # noqa: PLR2004
 
 
 def _read(path: str, limit: int) -> bytes:

@@ -30,11 +30,17 @@ class LeafSeconds(NamedTuple):
 
 
 def leaf_of(process: Process) -> Leaf:
-    """Return the leaf of a process: its group's workload, or its command where it is in the root group or none."""
-    if process.node is not None and process.node.parent is not None:
-        return Leaf(process.node.identity.workload, process.run)
-    if process.node is None and process.facts is not None and not process.facts.cgroup.is_root:
-        return Leaf(process.facts.cgroup.workload, process.run)
+    """Return the leaf of a process: its group's workload, or what another hierarchy says of it, else its command.
+
+    A batch job may only show in a hierarchy without CPU accounting. A process in the root group that nothing tells
+    more of is grouped with those of its name.
+    """
+    said = process.facts.cgroup if process.facts is not None else None
+    node = process.node
+    if node is not None and node.parent is not None and not (said and said.job_system):
+        return Leaf(node.identity.workload, process.run)
+    if said is not None and not said.is_root:
+        return Leaf(said.workload, process.run)
     return Leaf(WorkloadId("command", "", process.command), process.run)
 
 
@@ -76,7 +82,7 @@ class UsageSplitter:
         for process, cpu_s in tracked:
             node = process.node
             if node is None or (node.parent is not None and process.run is None):
-                continue
+                continue  # without groups nothing is split; without a run the rest of the group is its leaf
             parts_s = claims.setdefault(node, {})
             leaf = leaf_of(process)
             parts_s[leaf] = parts_s.get(leaf, 0.0) + cpu_s
