@@ -15,7 +15,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names; return 0, 1 if something needed is down, 2 for a mistake."""
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv))
+        code = _run(parse(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a reader that has left is no traceback
     except ConfigError as exc:
         print("\n".join(exc.problems), file=sys.stderr)
         return 2
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def _run(options: Options) -> int:

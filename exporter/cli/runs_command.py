@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from exporter.cli.arguments import Options
+from exporter.cli.screen import Column, open_console, printable, show, table, words
 from exporter.cli.state_path import with_state_path
 from exporter.clock import Clock, SystemClock
 from exporter.config import Settings
@@ -97,8 +98,10 @@ def _print_csv(rows: Sequence[Mapping[str, str | float | None]]) -> None:
 
 
 def _safe_cell(value: str | float | None) -> str | float | None:
-    """Return text that no spreadsheet takes for a formula: users choose the names of runs."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Return text that no terminal obeys and no spreadsheet takes for a formula: users choose the names of runs."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 _CSV_NAMES = (
@@ -110,8 +113,6 @@ _CSV_NAMES = (
 
 
 def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
-    from exporter.cli.screen import Column, open_console, show, table, words
-
     if not runs:
         print("no runs match, or none was seen yet")
         return

@@ -23,6 +23,7 @@ _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "on": True,
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,30}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _WRONG = object()
 
 
@@ -110,8 +111,9 @@ class Builder:
 
     def _scalar(self, hint: Any, node: Scalar, path: str) -> Any:  # noqa: ANN401 - any scalar
         if hint is str:
-            is_null = node.is_plain and node.text in _NULLS
-            return self.mistake(node, path, "text", remedy='write "" for none') if is_null else node.text
+            if node.is_plain and node.text in _NULLS:
+                return self.mistake(node, path, "text", remedy='write "" for none')
+            return self.mistake(node, path, "printable text") if _CONTROL.search(node.text) else node.text
         if not node.is_plain:
             return self.mistake(node, path, _name_of(hint, path), remedy="remove the quotes")
         value = _converted(hint, node.text, is_duration=path.endswith("_s"))

@@ -123,6 +123,13 @@ def _syntax_problem(exc: yaml.MarkedYAMLError, text: str, name: str) -> str:
     return f"{name}:{number}: expected YAML, found: {exc.problem or exc.context}, check quotes and indentation"
 
 
+def _joined(text: str) -> str:
+    """Join the halves of a character that JSON writes as two escapes, which YAML 1.1 reads as two characters."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 class _Reader:
     """Builds the tree from events, without recursion."""
 
@@ -144,7 +151,7 @@ class _Reader:
         place = self._place(event)
         self._refuse(event, place)
         if isinstance(event, yaml.ScalarEvent):
-            self._add(Scalar(place, event.value, event.style is None))
+            self._add(Scalar(place, _joined(event.value), event.style is None))
         elif isinstance(event, yaml.MappingStartEvent):
             self._enter(Section(place))
         elif isinstance(event, yaml.SequenceStartEvent):

@@ -60,7 +60,7 @@ def test_only_http_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     ("address", "url"),
     [
         (":10187", "http://127.0.0.1:10187"),
-        ("0.0.0.0:1", "http://127.0.0.1:1"),  # noqa: S104 - compared, not listened on
+        ("0.0.0.0:1", "http://127.0.0.1:1"),
         ("[::]:1", "http://[::1]:1"),
         ("[fe80::1]:1", "http://[fe80::1]:1"),
         ("node7:1", "http://node7:1"),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from exporter.config import Settings, load_settings
 from exporter.config.document import parse_document
-from exporter.config.reference import example, markdown
+from exporter.config.limits import LIMITS
+from exporter.config.reference import example, keys, markdown
 from exporter.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -89,3 +90,60 @@ def test_the_example_is_current_and_equals_the_defaults() -> None:
 
 def test_the_reference_is_current() -> None:
     assert markdown() == (DOCS / "reference/configuration.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("web: {listen_addresses: ['127.0.0.1:9', nonsense]}", "web.listen_addresses[1]: cannot listen on 'nonsense'"),
+        ("web: {listen_addresses: []}", "web.listen_addresses: expected at least one address"),
+        ("web: {telemetry_path: metrics}", "web.telemetry_path: expected a path that begins with a slash"),
+        ("web: {telemetry_path: /-/healthy}", "and is none of"),
+        ("ledger: {retention_s: 5s}", "ledger.retention_s: expected at least three sampling intervals"),
+        ("carbon: {grid_zone: Atlantis}", "carbon.grid_zone"),
+        ("runs: {rules: [{name: x}]}", "runs.rules[0]"),
+        ("runs: {environment_readable: true}", "unknown key 'environment_readable'"),
+        ("sensors: {required_sources: [rapl, rpal]}", "sensors.required_sources[1]: expected one of rapl"),
+    ],
+)
+def test_settings_that_contradict_their_meaning_are_mistakes(tmp_path: Path, text: str, words: str) -> None:
+    (problem,) = problems_of(tmp_path, text.encode())
+
+    assert problem.startswith("1: ")
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("90", 90), ("15m", 900), ("24h", 86_400), ("7d", 604_800)]
+)
+def test_durations_are_seconds_or_have_a_unit(tmp_path: Path, text: str, seconds: float) -> None:
+    (tmp_path / "w.yaml").write_text(f"baseline: {{min_learning_s: {text}}}")
+
+    assert load_settings(tmp_path / "w.yaml").baseline.min_learning_s == seconds
+
+
+@pytest.mark.parametrize("text", ["1e400", ".inf", "nan", "5 s", "-1s", "5x", "'5s'", "[5]", "true"])
+def test_what_is_no_duration_is_a_mistake(tmp_path: Path, text: str) -> None:
+    (problem,) = problems_of(tmp_path, f"baseline: {{min_learning_s: {text}}}".encode())
+
+    assert "expected" in problem
+
+
+def test_every_numeric_setting_says_its_limits() -> None:
+    """STYLE.md §5: and no limit is left of a setting that has gone."""
+    hints = {f"{key.section}.{key.name}" for key in keys() if isinstance(key.default, int | float)}
+    numbers = {path for path in hints if not isinstance(_default(path), bool)}
+
+    assert numbers <= LIMITS.keys()
+    assert LIMITS.keys() <= {f"{key.section}.{key.name}" for key in keys()}
+
+
+def _default(path: str) -> object:
+    return next(key.default for key in keys() if f"{key.section}.{key.name}" == path)
+
+
+def test_a_control_character_in_text_is_a_mistake(tmp_path: Path) -> None:
+    r"""A ``\0`` in a path would only fail when it is opened."""
+    (problem,) = problems_of(tmp_path, rb'ledger: {state_path: "a\0b"}')
+
+    assert "1: ledger.state_path: expected printable text" in problem
