@@ -119,6 +119,7 @@ class CgroupTree:
         self._descriptors_left = max_descriptors
         self._watch = DirectoryWatch()
         self._by_watch: dict[int, CgroupNode] = {}
+        self._unwatched: set[CgroupNode] = set()
         self.root = CgroupNode("/", str(hierarchy.root), None, classify("/"))
         self._enter(self.root, counts_from_zero=False)
         self._walk_below(self.root, counts_from_zero=False)
@@ -127,24 +128,33 @@ class CgroupTree:
 
     def refresh(self, *, walk: bool) -> None:
         """Take in what came and went since the last call; ``walk`` looks at every directory as well."""
+        self._follow_events()
+        if walk or not self._watch.is_complete:
+            self._watch.is_complete = True
+            self.is_truncated = False
+            for node in list(self._unwatched):
+                self._watch_below(node)
+            self._walk(list(self.root.subtree()))
+        elif self._unwatched:
+            self._walk(list(self._unwatched))
+
+    def _follow_events(self) -> None:
         for event in self._watch.events():
             parent = self._by_watch.get(event.watch)
-            if parent is None:
-                continue
-            known = parent.children.get(event.name)
-            if known is not None:
-                self._remove(known)
+            known = parent.children.get(event.name) if parent is not None else None
+            if parent is None or (event.is_new and known is not None):
+                continue  # found by other means before its event was read
             if event.is_new:
                 self._add(parent, event.name, counts_from_zero=True)
-        if walk or not self._watch.is_complete or not self._watch.is_available:
-            self._watch.is_complete = True
-            self._walk()
+            elif known is not None:
+                self._remove(known)
 
     def find(self, path: str) -> CgroupNode:
         """Return the group at ``path``, looking for it on disk if it is not known yet, or the nearest one above it."""
-        node = self.nodes.get(path)
-        if node is not None:
-            return node
+        known = self.nodes.get(path)
+        if known is not None:
+            return known
+        self._follow_events()
         node = self.root
         for name in path.split("/"):
             if name:
@@ -154,8 +164,8 @@ class CgroupTree:
                 node = child
         return node
 
-    def _walk(self) -> None:
-        for node in list(self.root.subtree()):
+    def _walk(self, nodes: list[CgroupNode]) -> None:
+        for node in nodes:
             if self.nodes.get(node.path) is not node:
                 continue
             names = _subdirectories(node.directory)
@@ -165,11 +175,11 @@ class CgroupTree:
                 self._remove(node.children[name])
             for name, inode in names.items():
                 child = node.children.get(name)
-                if child is not None and child.key != f"{child.path}#{inode}":
+                is_another = child is not None and child.key != f"{child.path}#{inode}"
+                if child is not None and is_another:
                     self._remove(child)
-                    child = None
-                if child is None:
-                    self._add(node, name, counts_from_zero=False)
+                if child is None or is_another:
+                    self._add(node, name, counts_from_zero=is_another)
 
     def _walk_below(self, node: CgroupNode, *, counts_from_zero: bool) -> None:
         if node.path.count("/") >= _MAX_DEPTH:
@@ -198,11 +208,7 @@ class CgroupTree:
             node.key = f"{node.path}#{os.stat(node.directory).st_ino}"  # noqa: PTH116 - one system call
         except OSError:
             return False
-        node.watch = self._watch.add(node.directory)
-        if node.watch >= 0:
-            self._by_watch[node.watch] = node
-        else:
-            self._watch.is_complete = False
+        self._watch_below(node)
         if self._descriptors_left > 0:
             with suppress(OSError):
                 node.descriptor = os.open(f"{node.directory}/{self.hierarchy.usage_file}", os.O_RDONLY | os.O_CLOEXEC)
@@ -217,6 +223,14 @@ class CgroupTree:
         self.version += 1
         return True
 
+    def _watch_below(self, node: CgroupNode) -> None:
+        node.watch = self._watch.add(node.directory)
+        if node.watch >= 0:
+            self._by_watch[node.watch] = node
+            self._unwatched.discard(node)
+        else:
+            self._unwatched.add(node)
+
     def _remove(self, node: CgroupNode) -> None:
         parent = node.parent
         if parent is None or parent.children.get(node.name) is not node:
@@ -227,6 +241,7 @@ class CgroupTree:
         for gone in node.subtree():
             self.nodes.pop(gone.path, None)
             self._by_watch.pop(gone.watch, None)
+            self._unwatched.discard(gone)
             self._close(gone)
         self.version += 1
 
@@ -275,13 +290,25 @@ class CgroupTree:
             if usage_ns is None:
                 if node.parent is None:
                     pending.extend(node.children.values())
-                elif not os.path.isdir(node.directory):  # noqa: PTH112 - one system call
-                    self._remove(node)
+                else:
+                    pending.extend(self._replace(node))
             elif usage_ns != node.inclusive_ns or node.vanished:
                 node.inclusive_ns = max(usage_ns, node.inclusive_ns)
                 changed.append(node)
                 pending.extend(node.children.values())
         return changed
+
+    def _replace(self, node: CgroupNode) -> list[CgroupNode]:
+        """Forget a group that cannot be read because it is gone; return what is there now under its name.
+
+        Where the kernel tells of a group made again, its word is waited for.
+        """
+        exists = os.path.isdir(node.directory)  # noqa: PTH112 - one system call
+        if node.parent is None or (exists and (node.descriptor < 0 or node.parent.watch >= 0)):
+            return []
+        self._remove(node)
+        again = self._add(node.parent, node.name, counts_from_zero=True) if exists else None
+        return [again] if again is not None else []
 
     def _read(self, node: CgroupNode) -> int | None:
         """Return the group's inclusive CPU time, or None where it cannot be read now."""
@@ -304,7 +331,7 @@ class CgroupTree:
     @property
     def has_events(self) -> bool:
         """Whether the kernel tells of new groups, so that the tree need not be walked."""
-        return self._watch.is_available and self._watch.is_complete
+        return self._watch.is_complete and not self._unwatched
 
     def take_errors(self) -> int:
         """Return how many readings were no numbers since the previous call."""

@@ -15,7 +15,7 @@ from exporter.workloads.cgroup_tree import CgroupTree
 
 __all__ = ["CgroupPaths"]
 
-_CGROUP_BYTES = 4096
+_CGROUP_BYTES = 32_768
 _PROCS_BYTES = 1 << 16
 
 

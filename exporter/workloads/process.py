@@ -18,7 +18,6 @@ class Process:
         command, parent_pid: as last looked at.
         is_kernel_thread: a thread of the kernel: it has no workload.
         node: its control group, or None where that is unknown.
-        cgroup_raw: what its cgroup file said, to see whether it moved.
         line_digest: hash of its command line, to see whether it became another program.
         facts: what the run table was told; None for kernel threads.
         run: the run it belongs to, or None.
@@ -29,7 +28,6 @@ class Process:
     """
 
     __slots__ = (
-        "cgroup_raw",
         "command",
         "cpu_ticks",
         "descriptor",
@@ -58,7 +56,6 @@ class Process:
         self.parent_pid = stat.parent_pid
         self.is_kernel_thread = stat.is_kernel_thread
         self.node: CgroupNode | None = None
-        self.cgroup_raw = b""
         self.line_digest = 0
         self.facts: ProcessFacts | None = None
         self.run: RunKey | None = None

@@ -26,6 +26,7 @@ from exporter.workloads.runs import RunTable
 __all__ = ["ProcessTable"]
 
 _STAT_BYTES = 4096
+_CGROUP_BYTES = 32_768
 _ROTATION_SHARE = 128
 _ROTATION_MIN = 16
 _MISSING = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR})
@@ -91,7 +92,11 @@ class ProcessTable:
                 self._look_again(pid, tick)
 
     def remove(self, process: Process) -> None:
-        """Forget a process that is gone."""
+        """Forget a process that is gone; its pid may be another's already, so look for that."""
+        self._listed = ()
+        self._forget(process)
+
+    def _forget(self, process: Process) -> None:
         if self.processes.get(process.pid) is not process:
             return
         del self.processes[process.pid]
@@ -117,7 +122,7 @@ class ProcessTable:
             self.errors += 1
             return
         for pid in self.processes.keys() - names:
-            self.remove(self.processes[pid])
+            self._forget(self.processes[pid])
         deadline_s = self._clock.monotonic_s() + self._budget_s
         self.is_truncated = False
         for pid in sorted(names - self.processes.keys()):
@@ -146,7 +151,7 @@ class ProcessTable:
             return
         stat = self._stat(pid)
         if stat is None or stat.start_ticks != process.start_ticks:
-            self.remove(process)
+            self._forget(process)
             if stat is not None:
                 self._look(pid, tick, None)
             return
@@ -156,18 +161,15 @@ class ProcessTable:
 
     def _identify(self, process: Process, stat: ProcessStat, *, is_new_program: bool, is_young: bool = False) -> None:
         """Find out whose the process is, and tell the run table; it wants to hear of the young ones twice."""
-        cgroup_raw = self._read(process.pid, "cgroup", _STAT_BYTES)
+        cgroup_raw = self._read(process.pid, "cgroup", _CGROUP_BYTES)
         line_raw = self._read(process.pid, "cmdline", COMMAND_LIMIT_BYTES)
-        if cgroup_raw is None or line_raw is None:
-            return
         facts = process.facts
-        if facts is None or cgroup_raw != process.cgroup_raw or process.node is None:
-            process.cgroup_raw = cgroup_raw
-            node, identity = self._locate(cgroup_raw)
+        if cgroup_raw is None or line_raw is None or (facts is not None and process.line_digest and not line_raw):
+            return  # gone, or a zombie: what it was stays known
+        node, identity = self._locate(cgroup_raw)
+        if facts is None or node is not process.node:
             self.changed.add(process.pid)
-        else:
-            node, identity = process.node, process.node.identity
-        digest = hash(line_raw)
+        digest = hash(line_raw) if line_raw else 0
         if facts is None or is_new_program or digest != process.line_digest:
             process.line_digest = digest
             environment = self._environment(process.pid)
