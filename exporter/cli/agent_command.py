@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from types import FrameType
+import threading
 
 from exporter.agent import Agent
 from exporter.cli.arguments import Options
@@ -15,11 +15,17 @@ from exporter.logs import set_up_logs
 
 __all__ = ["run_agent"]
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _KILLED_BY = 128
 
 
 def run_agent(options: Options, settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT (a second one ends at once); SIGHUP reads the configuration again."""
+    """Serve until SIGTERM or SIGINT (a second one ends at once); SIGHUP reads the configuration again.
+
+    Signals are held back from the first moment and taken by a thread: one that came while the agent is built waits for
+    it, and none interrupts the loop where it holds a lock that stopping needs.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     set_up_logs(settings.log.level, settings.log.format)
 
     def load() -> Settings:
@@ -31,16 +37,19 @@ def run_agent(options: Options, settings: Settings) -> int:
         clock=SystemClock(),
         reload=load if options.config_path else None,
     )
-    is_stopping = False
-
-    def stop(number: int, _: FrameType | None) -> None:
-        nonlocal is_stopping
-        if is_stopping:
-            os._exit(_KILLED_BY + number)
-        is_stopping = True
-        agent.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, lambda *_: agent.request_reload())
+    threading.Thread(target=_obey, args=(agent,), name="signals", daemon=True).start()
     return agent.run()
+
+
+def _obey(agent: Agent) -> None:
+    """Do what signals ask for, until the process ends."""
+    is_stopping = False
+    while True:
+        number = signal.sigwait(_SIGNALS)
+        if number == signal.SIGHUP:
+            agent.request_reload()
+        elif is_stopping:
+            os._exit(_KILLED_BY + number)
+        else:
+            is_stopping = True
+            agent.stop()

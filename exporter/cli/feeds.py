@@ -70,6 +70,7 @@ class NodeFeed:
     def __init__(self, settings: Settings, *, roots: Roots, clock: Clock) -> None:
         self._node = Node(without_state(settings), roots=roots, clock=clock)
         self._node.start()
+        self._node.tick()  # the first page of a new series shows zero; what it drew is on the next
 
     def read(self) -> NodeView:
         """Sample; what is returned covers the time since the previous call."""

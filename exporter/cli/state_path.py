@@ -44,7 +44,7 @@ def state_finding(settings: Settings) -> Finding:
     if not settings.ledger.state_path:
         detail = "no state file: counters restart with the agent"
         return Finding(source="state_file", state="absent", detail=detail, remedy=remedy)
-    if not path.exists():
+    if not _exists(path):
         if _is_writable(path.parent):
             return Finding(source="state_file", state="up", detail=f"{path} will be created")
         detail = f"{path} cannot be created: no permission, or a read-only file system"
@@ -78,5 +78,13 @@ def _is_locked(path: Path) -> bool:
 
 
 def _is_writable(directory: Path) -> bool:
-    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if _exists(path))
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether ``path`` can be seen to exist; below a directory that is closed to us, nothing can."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False

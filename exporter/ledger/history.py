@@ -69,14 +69,33 @@ class History:
             f"SELECT facts, started_s, seen_s, ended_s, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
             " AND (? = '' OR key GLOB ? OR json_extract(facts, '$.name') GLOB ?) ORDER BY seen_s DESC, id DESC LIMIT ?"
         )
-        if not self._path.is_file():
-            raise StateError(f"state file {self._path} does not exist; has an agent run here with this --state.file?")
         try:
-            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as db:
-                rows = db.execute(query, (since_s, name, name, name, -1 if limit is None else limit)).fetchall()
+            if not self._path.is_file():
+                raise StateError(
+                    f"state file {self._path} does not exist; has an agent run here with this --state.file?"
+                )
+            rows = self._rows(query, (since_s, name, name, name, -1 if limit is None else limit))
             return [_past_run(row) for row in rows]
-        except (sqlite3.Error, ValueError, TypeError) as exc:
+        except PermissionError as exc:
+            raise StateError(f"state file {self._path} cannot be read: {exc.strerror}; try as root") from exc
+        except (OSError, sqlite3.Error, ValueError, TypeError) as exc:
             raise StateError(f"state file {self._path} cannot be read: {exc}") from exc
+
+    def _rows(self, query: str, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
+        address = f"{self._path.absolute().as_uri()}?mode=ro"
+        try:
+            return _all_rows(address, query, values)
+        except sqlite3.OperationalError:
+            # A log that must be created first, and no right to: without a log the file is complete as it is.
+            # Source: https://www.sqlite.org/wal.html#read_only_databases
+            if Path(f"{self._path}-wal").exists():
+                raise
+            return _all_rows(f"{address}&immutable=1", query, values)
+
+
+def _all_rows(address: str, query: str, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
+    with closing(sqlite3.connect(address, uri=True, timeout=2.0)) as db:
+        return db.execute(query, values).fetchall()
 
 
 def _past_run(row: tuple[object, ...]) -> PastRun:

@@ -14,7 +14,7 @@ from pathlib import Path
 from exporter.host import Roots
 from tests.system.programs import free_port, wait_for
 
-__all__ = ["AgentProcess", "agent_process", "python_for", "root_flags"]
+__all__ = ["AgentProcess", "agent_process", "environment", "python_for", "root_flags"]
 
 
 def root_flags(roots: Roots) -> list[str]:
@@ -59,13 +59,14 @@ def python_for(user: int) -> str | None:
     for python in (sys.executable, "/usr/bin/python3"):
         command = [python, "-c", "import exporter.cli.agent_command, yaml"]
         with suppress(OSError):
-            done = subprocess.run(command, user=user, extra_groups=[], env=_environment(), check=False)
+            done = subprocess.run(command, user=user, extra_groups=[], env=environment(), check=False)
             if done.returncode == 0:
                 return python
     return None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return this environment, with this package in reach of any Python."""
     paths = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -86,7 +87,7 @@ def agent_process(
     command += [f"--web.listen-address=127.0.0.1:{port}", f"--state.file={directory / 'state.db'}", *flags]
     groups: list[int] | None = None if user is None else []
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stderr=output, user=user, extra_groups=groups, env=_environment())
+        process = subprocess.Popen(command, stderr=output, user=user, extra_groups=groups, env=environment())
     agent = AgentProcess(process, f"http://127.0.0.1:{port}", log)
     try:
         wait_for(

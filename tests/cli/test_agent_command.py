@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from exporter.host import Roots
-from tests.cli.agents import AgentProcess, agent_process, python_for, root_flags
+from exporter.ledger.store import Store
+from tests.cli.agents import AgentProcess, agent_process, environment, python_for, root_flags
 from tests.system.programs import free_port, wait_for
 
 RELOADED = "wattribute_config_last_reload_successful"
@@ -145,3 +147,56 @@ def test_an_address_that_is_none_is_told_before_anything_starts() -> None:
 
     assert done.returncode == 2
     assert "expected HOST:PORT" in done.stderr
+
+
+def test_a_signal_while_it_starts_waits_until_it_can_be_obeyed(roots: Roots, tmp_path: Path) -> None:
+    """A supervisor may reload or stop a service that it has just started; saved is what there is."""
+    state = tmp_path / "state.db"
+    command = [sys.executable, "-m", "exporter.cli", *root_flags(roots), f"--state.file={state}"]
+    process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{free_port()}"], stderr=subprocess.DEVNULL)
+    wait_for("signals to be held back", lambda: _blocks(process.pid, signal.SIGTERM) or None)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=10) == 0
+    assert saved_ticks(state) >= 0
+
+
+def _blocks(pid: int, number: signal.Signals) -> bool:
+    """Tell whether the process holds the signal back. Source: proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_commands_work_for_a_user_whose_home_is_closed(tmp_path: Path) -> None:
+    """Such as `sudo -u nobody`: no state file then, but no failure; a readable one can be listed."""
+    user = NOBODY if os.geteuid() == 0 else None
+    python = sys.executable if user is None else python_for(user)
+    if python is None:
+        pytest.skip("the user nobody can run no Python here")
+    with tempfile.TemporaryDirectory(prefix="wattribute-") as name:
+        Path(name).chmod(0o755)
+        Store(Path(name) / "state.db", boot_id="boot").close()
+        (Path(name) / "state.db").chmod(0o644)
+        check = ["check", "--output=json", "--wait=0.1", f"--web.listen-address=127.0.0.1:{free_port()}"]
+        checked = run_as(user, python, *check, home=tmp_path)
+        listed = run_as(user, python, "runs", f"--state.file={name}/state.db", home=tmp_path)
+
+    found = [f["state"] for f in json.loads(checked.stdout)["findings"] if f["source"] == "state_file"]
+    assert (checked.returncode, found) == (0, ["absent"] if user else ["up"])
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
+def run_as(user: int | None, python: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "-m", "exporter.cli", *arguments],
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        env=environment() | {"HOME": str(home / "below")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
