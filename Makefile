@@ -45,6 +45,7 @@ docs: $(VENV)/.dev ## write the generated references again
 	$(BIN)/python -m exporter.config --markdown > docs/reference/configuration.md
 	$(BIN)/python -m exporter.config --example > docs/examples/wattribute.yaml
 	$(BIN)/python -m exporter.exposition.reference > docs/reference/metrics.md
+	$(BIN)/python -m exporter.cli.reference > docs/reference/cli.md
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

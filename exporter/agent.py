@@ -72,6 +72,7 @@ class Agent:
         finally:
             server.stop()
             self.close()
+            _log.info("stopped")
         return 0
 
     def stop(self) -> None:

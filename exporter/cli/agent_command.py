@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 
@@ -17,6 +18,7 @@ __all__ = ["run_agent"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _KILLED_BY = 128
+_DESCRIPTORS = 65_536
 
 
 def run_agent(options: Options, settings: Settings) -> int:
@@ -27,6 +29,7 @@ def run_agent(options: Options, settings: Settings) -> int:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     set_up_logs(settings.log.level, settings.log.format)
+    _raise_descriptor_limit()
 
     def load() -> Settings:
         return with_state_path(options.settings(), os.environ)
@@ -53,3 +56,11 @@ def _obey(agent: Agent) -> None:
         else:
             is_stopping = True
             agent.stop()
+
+
+def _raise_descriptor_limit() -> None:
+    """Use the descriptors that the hard limit allows: a kept-open one is four times cheaper to read than a path."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
