@@ -120,6 +120,7 @@ class CgroupTree:
         self._watch = DirectoryWatch()
         self._by_watch: dict[int, CgroupNode] = {}
         self._unwatched: set[CgroupNode] = set()
+        self._unsettled: set[CgroupNode] = set()
         self.root = CgroupNode("/", str(hierarchy.root), None, classify("/"))
         self._enter(self.root, counts_from_zero=False)
         self._walk_below(self.root, counts_from_zero=False)
@@ -266,6 +267,8 @@ class CgroupTree:
         changed = self._read_changed()
         used: list[tuple[CgroupNode, int]] = []
         for node in changed:
+            if node in self._unsettled:
+                continue  # what a child that cannot be read used would count for it now, and again for the child
             exclusive_ns = node.inclusive_ns - node.retired_ns - sum([c.inclusive_ns for c in node.children.values()])
             delta_ns = exclusive_ns - node.exclusive_ns
             if delta_ns > 0:
@@ -276,6 +279,7 @@ class CgroupTree:
         for parent in self._bereaved:
             parent.vanished.clear()
         self._bereaved.clear()
+        self._unsettled.clear()
         return used
 
     def _read_changed(self) -> list[CgroupNode]:
@@ -293,6 +297,7 @@ class CgroupTree:
                 else:
                     pending.extend(self._replace(node))
             elif usage_ns != node.inclusive_ns or node.vanished:
+                self._errors += usage_ns < node.inclusive_ns
                 node.inclusive_ns = max(usage_ns, node.inclusive_ns)
                 changed.append(node)
                 pending.extend(node.children.values())
@@ -305,6 +310,8 @@ class CgroupTree:
         """
         exists = os.path.isdir(node.directory)  # noqa: PTH112 - one system call
         if node.parent is None or (exists and (node.descriptor < 0 or node.parent.watch >= 0)):
+            if node.parent is not None:
+                self._unsettled.add(node.parent)
             return []
         self._remove(node)
         again = self._add(node.parent, node.name, counts_from_zero=True) if exists else None
@@ -326,7 +333,7 @@ class CgroupTree:
             return None
         except SourceFormatError:
             self._errors += 1
-            return node.inclusive_ns
+            return None
 
     @property
     def has_events(self) -> bool:
