@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from exporter.testing import AMD_RANGE_UJ, FakeClock, RaplPackage, SimulatedNode
@@ -19,7 +20,10 @@ __all__ = ["GOLDEN", "MACHINES", "page_after_a_minute"]
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 _CHANGING = re.compile(r"^(wattribute_(?:tick_duration_seconds|build_info)\b.*) \S+$", re.MULTILINE)
-_VERSIONS = re.compile(r'((?:python_)?version)="[^"]*"')
+_VERSIONS = re.compile(r'(version)="[^"]*"')
+_VALUE = re.compile(r"^(wattribute_\S+(?:.*\})?) (\S+)$", re.MULTILINE)
+_NOBODY = 59_999
+"""A user id without a name on any machine that runs the tests."""
 
 
 def _training_node(directory: Path) -> SimulatedNode:
@@ -32,7 +36,7 @@ def _plain_amd(directory: Path) -> SimulatedNode:
     package = RaplPackage(idle_w=70.0, joules_per_cpu_s=4.0, range_uj=AMD_RANGE_UJ, start_uj=AMD_RANGE_UJ - 1_000_000)
     node = SimulatedNode(directory, packages=[package], layout="v1", cpu_count=64, model="AMD EPYC 7763 64-Core")
     node.spawn("nginx", cgroup="/system.slice/nginx.service", demand_cpus=1.25, resident_bytes=1 << 28)
-    node.spawn("bash", cgroup="/user.slice/user-1000.slice/session-4.scope", demand_cpus=0.5)
+    node.spawn("bash", cgroup=f"/user.slice/user-{_NOBODY}.slice/session-4.scope", demand_cpus=0.5)
     return node
 
 
@@ -59,15 +63,27 @@ MACHINES: dict[str, Callable[[Path], SimulatedNode]] = {
 
 
 def page_after_a_minute(machine: str, directory: Path) -> str:
-    """Return the page after twelve ticks; what differs between versions and runs is replaced by a constant."""
+    """Return the page after twelve ticks, without what differs between versions, machines and runs.
+
+    A family's series are sorted, since file systems list directories in their own order; values are rounded to twelve
+    digits, since sums in another order differ in the last bits.
+    """
     node = MACHINES[machine](directory)
     accounts = open_accounts(node, settings_for())
     for _ in range(12):
         node.advance(5.0)
         snapshot = accounts.tick()
     accounts.close()
-    page = page_of(snapshot).decode().replace(str(directory), "/simulated")
-    return _VERSIONS.sub(r'\1="…"', _CHANGING.sub(r"\1 1.0", page))
+    page = _VERSIONS.sub(r'\1="…"', _CHANGING.sub(r"\1 1.0", page_of(snapshot).decode()))
+    page = _VALUE.sub(lambda sample: f"{sample[1]} {float(sample[2]):.12g}", page)
+    return "".join(_sorted_families(page.splitlines(keepends=True)))
+
+
+def _sorted_families(lines: list[str]) -> Iterator[str]:
+    """Yield comments where they are, and the samples between two of them in alphabetical order."""
+    for is_comment, group in groupby(lines, lambda line: line.startswith("#")):
+        family = list(group)
+        yield from family if is_comment else sorted(family)
 
 
 def main() -> int:
