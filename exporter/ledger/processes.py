@@ -46,8 +46,10 @@ class ProcessAccounts:
     ) -> None:
         """Charge every process of ``runs`` its part, by CPU time, of what its leaf was charged in this interval.
 
-        Newcomers beyond ``limit`` get no account.
+        Newcomers beyond ``limit`` get no account. Processes are read at other instants than their group: where they
+        used more than the leaf is known to have used, they share what it was charged.
         """
+        used_s = _used_s(usage)
         for process in usage.processes:
             key = ProcessKey(process.run, process.rank, process.pid)
             if key not in self.accounts:
@@ -57,7 +59,7 @@ class ProcessAccounts:
                 self._born_s[key] = now_s
             self._seen_s[key] = now_s
             self.changed.add(key)
-            _charge(self.accounts[key], process, shares, usage)
+            _charge(self.accounts[key], process, shares, leaf_cpu_s=used_s[process.leaf])
 
     def expire(self, *, before_s: float, runs: Collection[RunKey]) -> None:
         """Drop the processes that were last seen before ``before_s``, and all of ``runs``."""
@@ -75,11 +77,18 @@ class ProcessAccounts:
         ]
 
 
-def _charge(account: Account, process: ProcessUsage, shares: Sequence[ComponentShares], usage: UsageSample) -> None:
-    leaf_cpu_s = usage.leaves[process.leaf].cpu_s
-    if leaf_cpu_s <= 0 or process.cpu_s <= 0:
+def _used_s(usage: UsageSample) -> dict[int, float]:
+    """Return what each leaf with processes used, or what they used together, whichever is more."""
+    claimed_s: dict[int, float] = {}
+    for process in usage.processes:
+        claimed_s[process.leaf] = claimed_s.get(process.leaf, 0.0) + process.cpu_s
+    return {leaf: max(cpu_s, usage.leaves[leaf].cpu_s) for leaf, cpu_s in claimed_s.items()}
+
+
+def _charge(account: Account, process: ProcessUsage, shares: Sequence[ComponentShares], *, leaf_cpu_s: float) -> None:
+    if process.cpu_s <= 0:
         return
-    part = min(process.cpu_s / leaf_cpu_s, 1.0)
+    part = process.cpu_s / leaf_cpu_s
     for share in shares:
         if share.component in ACTIVE_COLUMN:
             account.energy_j[ACTIVE_COLUMN[share.component]] += share.active_j[process.leaf] * part

@@ -285,10 +285,17 @@ def test_a_component_that_was_not_read_shows_its_total_and_no_power() -> None:
     assert snapshot.components[Component.CPU].power_w is None
 
 
-def test_a_training_process_gets_its_part_of_its_leaf() -> None:
+@pytest.mark.parametrize(
+    ("used_s", "parts"),
+    [((3.0, 0.5), [0.75, 0.125]), ((6.0, 2.0), [0.75, 0.25]), ((0.0, 5.0), [0.0, 1.0])],
+)
+def test_training_processes_get_their_parts_of_their_leaf_and_never_more(
+    used_s: tuple[float, float], parts: list[float]
+) -> None:
+    """The leaf used 4 s; processes that claim more than that together were read at another instant, and share it."""
     node, run = Node(), RunKey("r")
     usage = usage_sample([LeafUsage(unit("a"), run, 4.0)])
-    processes = [ProcessUsage(0, run, "0", 10, 3.0), ProcessUsage(0, run, "", 11, 0.5)]
+    processes = [ProcessUsage(0, run, "0", 10, used_s[0]), ProcessUsage(0, run, "", 11, used_s[1])]
     usage = UsageSample(
         interval_s=5.0, cpu_count=4, busy_cpu_s=4.0, system_cpu_s=0.0, leaves=usage.leaves,
         runs=usage.runs, processes=processes,
@@ -297,7 +304,7 @@ def test_a_training_process_gets_its_part_of_its_leaf() -> None:
     snapshot = node.tick(usage)
 
     leaf_j = snapshot.runs[0].energy_j[CPU_ACTIVE]
-    assert [process.energy_j[CPU_ACTIVE] / leaf_j for process in snapshot.processes] == pytest.approx([0.75, 0.125])
+    assert [process.energy_j[CPU_ACTIVE] / leaf_j for process in snapshot.processes] == pytest.approx(parts)
 
 
 def test_down_time_is_booked_to_nobody_with_its_own_reason(tmp_path: Path) -> None:
