@@ -106,6 +106,7 @@ class CgroupTree:
         classify: Callable[[str], CgroupIdentity],
         max_cgroups: int,
         max_descriptors: int,
+        watch: DirectoryWatch | None = None,
     ) -> None:
         self.hierarchy = hierarchy
         self.nodes: dict[str, CgroupNode] = {}
@@ -117,7 +118,7 @@ class CgroupTree:
         self._classify = classify
         self._max_cgroups = max_cgroups
         self._descriptors_left = max_descriptors
-        self._watch = DirectoryWatch()
+        self._watch = watch or DirectoryWatch()
         self._by_watch: dict[int, CgroupNode] = {}
         self._unwatched: set[CgroupNode] = set()
         self._unsettled: set[CgroupNode] = set()
