@@ -260,8 +260,7 @@ class WorkloadCollector:
                 leaf = Leaf(node.identity.workload, run)
                 leaves[leaf] = max(leaves.get(leaf, 0.0), node.requested_cores)
         for process in self._tracked.processes():
-            if process.node is None or process.node.parent is None:
-                leaves.setdefault(leaf_of(process), 0.0)
+            leaves.setdefault(leaf_of(process), 0.0)
         return leaves
 
     def _name_jobs(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -58,12 +58,12 @@ class UsageSplitter:
         excess_s: dict[CgroupNode, dict[Leaf, float]] = {}
         for node, used_ns in used:
             used_s = used_ns / NANOSECONDS_PER_SECOND
-            leaf = None if node.parent is None else _sole_leaf(node)
+            claimed_s = claims.pop(node, {})
+            leaf = None if node.parent is None or _has_guests(node, claimed_s) else _sole_leaf(node)
             if leaf is not None:
                 leaves_s[leaf] += used_s
-                claims.pop(node, None)
                 continue
-            split = split_usage(used_s, claims.pop(node, {}))
+            split = split_usage(used_s, claimed_s)
             for part, part_s in split.parts_s.items():
                 leaves_s[part] += part_s
             if node.parent is None:
@@ -87,6 +87,11 @@ class UsageSplitter:
             leaf = leaf_of(process)
             parts_s[leaf] = parts_s.get(leaf, 0.0) + cpu_s
         return claims
+
+
+def _has_guests(node: CgroupNode, claimed_s: Mapping[Leaf, float]) -> bool:
+    """Return whether processes claim the group's use for a workload that only another hierarchy knows."""
+    return any(leaf.workload != node.identity.workload for leaf in claimed_s)
 
 
 def _sole_leaf(node: CgroupNode) -> Leaf | None:

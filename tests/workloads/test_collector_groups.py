@@ -285,6 +285,23 @@ def test_every_group_of_a_slurm_job_is_the_jobs(tmp_path: Path, path: str) -> No
     assert workload_seconds(sample)["slurm_job", "42"] == pytest.approx(5.0)
 
 
+@pytest.mark.parametrize("has_neighbour", [True, False])
+def test_a_job_that_shows_only_in_another_hierarchy_is_charged(tmp_path: Path, has_neighbour: bool) -> None:
+    """F55: version 1, where Slurm constrains memory but does not account for CPU time."""
+    node = SimulatedNode(tmp_path, layout="v1")
+    step = node.spawn("python3", cgroup=_SERVICE, environment=rank(0), demand_cpus=1.0)
+    if has_neighbour:
+        node.spawn("slurmd", cgroup=_SERVICE, demand_cpus=0.2)
+    lines = f"4:memory:/slurm/uid_1000/job_42/step_0\n2:cpu,cpuacct:{_SERVICE}\n"
+    overwrite(node.roots.procfs / str(step.pid) / "cgroup", lines.encode())
+    with Follower(node) as follower:
+        for _ in range(3):
+            sample = follower.tick()
+
+    assert workload_seconds(sample)["slurm_job", "42"] == pytest.approx(5.0, abs=0.02)
+    assert [sample.leaves[usage.leaf].workload.kind for usage in sample.processes] == ["slurm_job"]
+
+
 @pytest.mark.parametrize("inner", [f"crio-conmon-{'ab' * 32}.scope", f"crio-{'ab' * 32}.scope/container"])
 def test_what_runs_beside_and_inside_of_a_container_is_the_pods(tmp_path: Path, inner: str) -> None:
     """F56."""

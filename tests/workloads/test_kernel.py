@@ -33,8 +33,8 @@ for _ in range(8):
 """
 
 
-def _writable_hierarchy() -> Hierarchy | None:
-    hierarchy = choose_hierarchy(Roots().cgroupfs)
+def _writable_hierarchy(roots: Roots) -> Hierarchy | None:
+    hierarchy = choose_hierarchy(roots.cgroupfs)
     if hierarchy is None or os.geteuid() != 0:
         return None
     probe = hierarchy.root / f"wattribute-probe-{os.getpid()}"
@@ -46,10 +46,16 @@ def _writable_hierarchy() -> Hierarchy | None:
     return hierarchy
 
 
+@pytest.fixture(params=["/sys/fs/cgroup", "/sys/fs/cgroup/unified"])
+def roots(request: pytest.FixtureRequest) -> Roots:
+    """Return the running kernel; of a hybrid, its version 1 and then its version 2."""
+    return Roots(cgroupfs=Path(request.param))
+
+
 @pytest.fixture
-def hierarchy() -> Hierarchy:
+def hierarchy(roots: Roots) -> Hierarchy:
     """Return the running kernel's hierarchy, if groups can be made in it."""
-    found = _writable_hierarchy()
+    found = _writable_hierarchy(roots)
     if found is None:
         pytest.skip("needs real hardware: root, and control groups that may be written")
     return found
@@ -84,9 +90,9 @@ def _used_s(sample: UsageSample, group: Path) -> float:
 
 
 @pytest.fixture
-def collector(group: Path) -> Iterator[WorkloadCollector]:
+def collector(roots: Roots, group: Path) -> Iterator[WorkloadCollector]:
     """Return a collector that knows the group."""
-    collector = WorkloadCollector(Roots(), SystemClock(), WorkloadSettings())
+    collector = WorkloadCollector(roots, SystemClock(), WorkloadSettings())
     collector.sample(with_memory=False)
     yield collector
     collector.close()
