@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ class _Trace:
         )
         self.chance = random.Random(seed)  # noqa: S311 - a trace, not a secret
         self.node = SimulatedNode(directory / "node", packages=[package, package], layout=layout, cpu_count=64)
+        self._directory = directory
+        self._killed: list[Node] = []
         self.settings = settings_for(state=directory / "state.db", retention_s=20.0)
         self.hidden: dict[str, float] = {}
         self.accounts: Node = open_accounts(self.node, self.settings)
@@ -53,7 +56,11 @@ class _Trace:
             self.chance.choice(
                 [self._spawn, self._spawn, self._exit, self._reuse, self._short, self._recreate, self._change]
             )()
-        self.chance.choice([self._nothing] * 6 + [self._restart, self._reset, self._lose, self._recover])()
+        faults = [
+            *(self._restart, self._kill, self._sleep, self._step_wall),
+            *(self._reset, self._lose, self._recover),
+        ]
+        self.chance.choice([self._nothing] * 6 + faults)()
         if any(self.node.clock.monotonic_s() - since_s > _LONGEST_LOSS_S for since_s in self.hidden.values()):
             self._recover()
         self.node.advance(self.chance.choice([1.0, 2.5, 5.0]))
@@ -73,6 +80,11 @@ class _Trace:
             self.node.advance(20.0)
             snapshot = self.tick()
         return snapshot
+
+    def close(self) -> None:
+        """Close the accounts, and those that were killed: they can write only where nobody looks any more."""
+        for accounts in (self.accounts, *self._killed):
+            accounts.close()
 
     def hardware_j(self, component: Component) -> float:
         """Return what the registers counted since the accounts were first opened."""
@@ -135,11 +147,33 @@ class _Trace:
     def _restart(self) -> None:
         """Stop the agent, and start it again at once or after a while."""
         self.accounts.close()
+        self._start_again()
+
+    def _kill(self) -> None:
+        """F67: go on from the files as they lie there, as after SIGKILL; nothing is saved or closed first."""
+        self._killed.append(self.accounts)
+        home = self._directory / f"after-{len(self._killed)}-kills"
+        home.mkdir()
+        for file in Path(self.settings.ledger.state_path).parent.glob("state.db*"):
+            shutil.copyfile(file, home / file.name)
+        self.settings = settings_for(state=home / "state.db", retention_s=20.0)
+        self._start_again()
+
+    def _start_again(self) -> None:
         self.node.advance(self.chance.choice([0.0, 1.0, 8.0]))
         self.accounts = Node(self.settings, roots=self.node.roots, clock=self.node.clock)
         snapshot = self.accounts.start()
         assert_conserved(snapshot)
         self._assert_monotonic(snapshot)
+
+    def _step_wall(self) -> None:
+        """F64: an hour back or a day ahead."""
+        self.node.clock.step_wall(self.chance.choice([-3600.0, 86_400.0]))
+
+    def _sleep(self) -> None:
+        """F65: a tick that comes ten intervals late, as after a suspend."""
+        if not self.hidden:
+            self.node.advance(50.0)
 
     def _reset(self) -> None:
         name = self.chance.choice(sorted(self.node.zones))
@@ -168,11 +202,15 @@ class _Trace:
 def test_every_joule_of_the_hardware_is_on_the_page_and_no_counter_falls(
     tmp_path: Path, seed: int, layout: CgroupLayout
 ) -> None:
-    """Exits, forks, PID reuse, groups made again, wraps, resets, lost sensors, restarts: F37, F51, F52 and more."""
+    """Exits, forks, reused PIDs, groups made again, wraps, resets, lost sensors, restarts, kills, clocks that jump.
+
+    F37, F51, F52, F64, F65, F67.
+    """
     trace = _Trace(tmp_path, seed=seed, layout=layout)
     for _ in range(_TICKS):
         trace.step()
     last = trace.settle()
+    trace.close()
 
     for component in (Component.CPU, Component.DRAM):
         assert last.components[component].energy_j == pytest.approx(trace.hardware_j(component), rel=1e-9)
