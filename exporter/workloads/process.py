@@ -18,6 +18,7 @@ class Process:
         command, parent_pid: as last looked at.
         is_kernel_thread: a thread of the kernel: it has no workload.
         node: its control group, or None where that is unknown.
+        place_digest: hash of what its cgroup file said, to see whether it moved.
         line_digest: hash of its command line, to see whether it became another program.
         facts: what the run table was told; None for kernel threads.
         run: the run it belongs to, or None.
@@ -44,6 +45,7 @@ class Process:
         "parent_pid",
         "pause_ticks",
         "pid",
+        "place_digest",
         "reaped_ticks",
         "run",
         "start_ticks",
@@ -56,6 +58,7 @@ class Process:
         self.parent_pid = stat.parent_pid
         self.is_kernel_thread = stat.is_kernel_thread
         self.node: CgroupNode | None = None
+        self.place_digest = 0
         self.line_digest = 0
         self.facts: ProcessFacts | None = None
         self.run: RunKey | None = None

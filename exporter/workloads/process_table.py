@@ -166,7 +166,11 @@ class ProcessTable:
         facts = process.facts
         if cgroup_raw is None or line_raw is None or (facts is not None and process.line_digest and not line_raw):
             return  # gone, or a zombie: what it was stays known
-        node, identity = self._locate(cgroup_raw)
+        node, identity = process.node, None if process.node is None else process.node.identity
+        place_digest = hash(cgroup_raw)
+        if facts is None or identity is None or facts.cgroup is not identity or place_digest != process.place_digest:
+            process.place_digest = place_digest
+            node, identity = self._locate(cgroup_raw)
         if facts is None or node is not process.node:
             self.changed.add(process.pid)
         digest = hash(line_raw) if line_raw else 0
