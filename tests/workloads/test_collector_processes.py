@@ -76,6 +76,8 @@ def test_a_pid_reused_by_another_run_is_credited_to_the_new_one(tmp_path: Path) 
     """F37: nobody forks in between, so only the start time tells."""
     node = SimulatedNode(tmp_path, layout="v1")
     node.spawn("server", cgroup=_SHARED, demand_cpus=0.5)
+    for _ in range(200):
+        node.spawn("sleep", cgroup=_OTHER)  # the slow rotation does not come round in this test
     old = node.spawn("python3", cgroup=_SHARED, environment=rank(0, run="old"), demand_cpus=1.0)
     with Follower(node) as follower:
         follower.tick()
