@@ -19,7 +19,9 @@ from exporter.units import BYTES_PER_KIBIBYTE, MILLISECONDS_PER_SECOND, NANOSECO
 __all__ = ["AgentProcess", "floor_ms", "running_agent"]
 
 _TICKS = re.compile(rb"^wattribute_ticks_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+_SAMPLED_AT = re.compile(rb"^wattribute_sample_timestamp_seconds ([0-9.e+]+)$", re.MULTILINE)
 _SCRAPE_EVERY = 3
+_INTERVAL_S = 1.0
 _START_TIMEOUT_S = 60.0
 
 
@@ -51,11 +53,14 @@ class AgentProcess:
     def tick_ms(self, ticks: int, *, between: Callable[[], None] | None = None) -> float:
         """Return CPU milliseconds per tick over ``ticks`` ticks of one second, with a scrape every third tick.
 
-        ``between`` is called once per second; its own cost is another process's.
+        ``between`` is called once per second; its own cost is another process's. Begins and ends halfway between two
+        ticks, so that all that is measured belongs to whole ones; the first tick of a new load is left out.
         """
+        time.sleep(_INTERVAL_S)
+        self._wait_for_the_middle_of_an_interval()
         before_ticks, before_s = self._ticks(), self.cpu_s()
         for second in range(1, ticks + 1):
-            time.sleep(1.0)
+            time.sleep(_INTERVAL_S)
             if between:
                 between()
             if second % _SCRAPE_EVERY == 0 and second < ticks:
@@ -82,10 +87,17 @@ class AgentProcess:
         """Return the number of open descriptors."""
         return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
+    def _wait_for_the_middle_of_an_interval(self) -> None:
+        sampled_s = self._value(_SAMPLED_AT)
+        time.sleep((sampled_s + _INTERVAL_S / 2 - time.time()) % _INTERVAL_S)
+
     def _ticks(self) -> float:
-        match = _TICKS.search(self.scrape())
+        return self._value(_TICKS)
+
+    def _value(self, pattern: re.Pattern[bytes]) -> float:
+        match = pattern.search(self.scrape())
         if match is None:
-            raise RuntimeError("the page shows no wattribute_ticks_total")
+            raise RuntimeError(f"nothing on the page matches {pattern.pattern.decode()}")
         return float(match[1])
 
 

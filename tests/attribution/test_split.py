@@ -9,13 +9,14 @@ from exporter.sensors.records import Component
 from exporter.workloads.records import LeafUsage, UsageSample
 from tests.attribution.samples import component_energy, joules, leaves, unit, usage_sample
 
+intervals_s = st.one_of(st.just(0.0), st.floats(1e-6, 3600))
 usages = st.builds(
     usage_sample,
     leaves(),
     system_cpu_s=st.floats(0, 1e3),
     cpu_count=st.integers(1, 256),
-    interval_s=st.floats(0, 3600),
-    memory_total_bytes=st.floats(0, 1e13),
+    interval_s=intervals_s,
+    memory_total_bytes=st.one_of(st.just(0.0), st.floats(1.0, 1e13)),
 )
 baselines = st.builds(Baseline, st.floats(0, 2000), st.just("learned"))
 
@@ -23,7 +24,7 @@ baselines = st.builds(Baseline, st.floats(0, 2000), st.just("learned"))
 @given(
     energy_j=joules,
     component=st.sampled_from(Component),
-    interval_s=st.floats(0, 3600),
+    interval_s=intervals_s,
     usage=usages,
     baseline=baselines,
 )

@@ -44,7 +44,8 @@ class _Trace:
         self.node = SimulatedNode(directory / "node", packages=[package, package], layout=layout, cpu_count=64)
         self._directory = directory
         self._killed: list[Node] = []
-        self.settings = settings_for(state=directory / "state.db", retention_s=20.0)
+        self._state = directory / "state.db"
+        self.settings = settings_for(state=self._state, retention_s=20.0)
         self.hidden: dict[str, float] = {}
         self.accounts: Node = open_accounts(self.node, self.settings)
         self.counters: Counters = {}
@@ -154,9 +155,10 @@ class _Trace:
         self._killed.append(self.accounts)
         home = self._directory / f"after-{len(self._killed)}-kills"
         home.mkdir()
-        for file in Path(self.settings.ledger.state_path).parent.glob("state.db*"):
+        for file in self._state.parent.glob("state.db*"):
             shutil.copyfile(file, home / file.name)
-        self.settings = settings_for(state=home / "state.db", retention_s=20.0)
+        self._state = home / "state.db"
+        self.settings = settings_for(state=self._state, retention_s=20.0)
         self._start_again()
 
     def _start_again(self) -> None:
