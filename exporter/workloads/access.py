@@ -16,6 +16,7 @@ __all__ = ["Access", "probe_access", "workload_findings"]
 
 _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 2, 19
 _KTHREADD = b"2 (kthreadd)"
+_MOSTLY_RATIO = 0.5
 
 
 class Access(NamedTuple):
@@ -121,12 +122,13 @@ def _cgroup_finding(tree: CgroupTree | None, wall_s: float) -> Finding:
 
 
 def _environment_finding(table: ProcessTable, wall_s: float) -> Finding:
-    if table.unreadable > table.readable:
+    denied_ratio = table.unreadable / max(table.unreadable + table.readable, 1)
+    if denied_ratio > _MOSTLY_RATIO:
         return Finding(
             source="environment",
             state="degraded",
-            detail="most processes' environments cannot be read: runs come from cgroups and the process tree, "
-            "without ranks and names",
+            detail=f"{denied_ratio:.0%} of the processes' environments cannot be read: runs come from cgroups and the "
+            "process tree, without ranks and names",
             remedy="give the agent both CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (opt-in: docs/explanation/identity.md)",
         )
     return Finding(source="environment", state="up", detail="launch variables can be read", last_success_s=wall_s)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from exporter.errors import SourceFormatError
+from exporter.workloads.bounded_read import read_bounded
 from exporter.workloads.cgroup_files import Hierarchy, parse_usage_ns
 from exporter.workloads.facts import CgroupIdentity
 from exporter.workloads.records import RunKey
@@ -324,11 +325,7 @@ class CgroupTree:
             if node.descriptor >= 0:
                 raw = os.pread(node.descriptor, _USAGE_BYTES, 0)
             else:
-                descriptor = os.open(f"{node.directory}/{self.hierarchy.usage_file}", os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    raw = os.read(descriptor, _USAGE_BYTES)
-                finally:
-                    os.close(descriptor)
+                raw = read_bounded(f"{node.directory}/{self.hierarchy.usage_file}", _USAGE_BYTES)
             return parse_usage_ns(raw, version=self.hierarchy.version) if raw else None
         except OSError:
             return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from exporter.errors import SourceFormatError
 from exporter.units import BYTES_PER_KIBIBYTE
+from exporter.workloads.bounded_read import read_or_empty
 from exporter.workloads.cgroup_files import Hierarchy, parse_cpu_set, parse_resident_bytes
 from exporter.workloads.cgroup_tree import CgroupNode
 from exporter.workloads.usage import Leaf
@@ -23,7 +23,7 @@ _MEMINFO_TOTAL = b"MemTotal:"
 
 def memory_total_bytes(procfs: str) -> float:
     """Return installed memory from /proc/meminfo, or 0 where it cannot be told. Source: proc_meminfo(5)."""
-    for line in (_read(f"{procfs}/meminfo", _SMALL_BYTES) or b"").split(b"\n"):
+    for line in read_or_empty(f"{procfs}/meminfo", _SMALL_BYTES).split(b"\n"):
         if line.startswith(_MEMINFO_TOTAL):
             digits = line[len(_MEMINFO_TOTAL) :].split()[:1]
             if digits and digits[0].isdigit():
@@ -45,7 +45,7 @@ def refresh_memory(
             return
         most -= 1
         node.memory_read_s = now_s
-        raw = _read(f"{root}{node.path}/memory.stat", _MEMORY_BYTES)
+        raw = read_or_empty(f"{root}{node.path}/memory.stat", _MEMORY_BYTES)
         if raw:
             with suppress(SourceFormatError):
                 node.resident_bytes = parse_resident_bytes(raw, version=hierarchy.version)
@@ -70,24 +70,11 @@ def requested_cores(hierarchy: Hierarchy, node: CgroupNode, *, cpu_count: int) -
     """
     identity = node.identity
     if identity.job_system and hierarchy.cpuset_root is not None:
-        raw = _read(f"{hierarchy.cpuset_root}{node.path}/cpuset.cpus", _SMALL_BYTES)
+        raw = read_or_empty(f"{hierarchy.cpuset_root}{node.path}/cpuset.cpus", _SMALL_BYTES)
         with suppress(SourceFormatError):
-            count = parse_cpu_set(raw or b"")
+            count = parse_cpu_set(raw)
             return float(count) if 0 < count < cpu_count else 0.0
     if identity.pod_uid and identity.container_id and hierarchy.version == "v1":
-        raw = (_read(f"{node.directory}/cpu.shares", _SMALL_BYTES) or b"").strip()
+        raw = read_or_empty(f"{node.directory}/cpu.shares", _SMALL_BYTES).strip()
         return min(int(raw) / _SHARES_PER_CORE, float(cpu_count)) if raw.isdigit() and len(raw) < 10 else 0.0  # noqa: PLR2004
     return 0.0
-
-
-def _read(path: str, limit: int) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with suppress(OSError):
-        try:
-            return os.read(descriptor, limit)
-        finally:
-            os.close(descriptor)
-    return None

@@ -11,6 +11,7 @@ import posixpath
 from pathlib import Path
 
 from exporter.host import Roots
+from exporter.workloads.bounded_read import read_or_empty
 from exporter.workloads.cgroup_tree import CgroupTree
 
 __all__ = ["CgroupPaths"]
@@ -53,16 +54,16 @@ class CgroupPaths:
         """Return this reader's namespace root: ``/`` unless PID 1 shows that it is somewhere above."""
         assert self._tree is not None  # noqa: S101 - the caller checked; for the type checker
         hierarchy = self._tree.hierarchy
-        first = hierarchy.process_path(_read(f"{procfs}/1/cgroup", _CGROUP_BYTES)) or "/"
+        first = hierarchy.process_path(read_or_empty(f"{procfs}/1/cgroup", _CGROUP_BYTES)) or "/"
         if not first.startswith("/.."):
             return "/"
         try:
             own_pid = str((procfs / "self").readlink()).encode()
         except OSError:
             return "/"
-        own = hierarchy.process_path(_read(f"{procfs}/self/cgroup", _CGROUP_BYTES)) or "/"
+        own = hierarchy.process_path(read_or_empty(f"{procfs}/self/cgroup", _CGROUP_BYTES)) or "/"
         for node in self._tree.nodes.values():
-            if own_pid in _read(f"{node.directory}/cgroup.procs", _PROCS_BYTES).split():
+            if own_pid in read_or_empty(f"{node.directory}/cgroup.procs", _PROCS_BYTES).split():
                 return node.path.removesuffix(own.rstrip("/")) or "/"
         return "/"
 
@@ -74,16 +75,3 @@ def _any_path(cgroup_raw: bytes) -> str | None:
 
 def _paths(cgroup_raw: bytes) -> list[str]:
     return [os.fsdecode(line.split(b":", 2)[2]) for line in cgroup_raw.split(b"\n") if line.count(b":") >= 2]  # noqa: PLR2004
-
-
-def _read(path: str, limit: int) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, limit)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

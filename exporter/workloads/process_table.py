@@ -10,10 +10,10 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 
 from exporter.clock import Clock
 from exporter.errors import SourceFormatError
+from exporter.workloads.bounded_read import read_bounded
 from exporter.workloads.cgroup_tree import CgroupNode
 from exporter.workloads.command_line import COMMAND_LIMIT_BYTES, parse_command
 from exporter.workloads.environment import ENVIRONMENT_LIMIT_BYTES, parse_environ
@@ -239,16 +239,10 @@ class ProcessTable:
     def _read(self, pid: int, name: str, limit: int) -> bytes | None:
         """Return a file of the process, or None if the process is gone or the file may not be read."""
         try:
-            descriptor = os.open(f"{self._procfs}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            return read_bounded(f"{self._procfs}/{pid}/{name}", limit)
         except OSError as exc:
             self.errors += exc.errno not in _MISSING
             return None
-        with suppress(OSError):
-            try:
-                return os.read(descriptor, limit)
-            finally:
-                os.close(descriptor)
-        return None
 
     def user_processes(self) -> Collection[Process]:
         """Return every process that is not the kernel's."""

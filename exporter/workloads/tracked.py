@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
+from exporter.workloads.bounded_read import read_or_empty
 from exporter.workloads.process import Process
 
 __all__ = ["TrackedProcesses"]
@@ -119,18 +120,12 @@ class TrackedProcesses:
             with suppress(OSError):
                 process.descriptor = os.open(f"{self._procfs}/{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
                 self._descriptors_left -= 1
+        if process.descriptor < 0:
+            return read_or_empty(f"{self._procfs}/{process.pid}/stat", _STAT_BYTES)
         try:
-            if process.descriptor >= 0:
-                return os.pread(process.descriptor, _STAT_BYTES, 0)
-            descriptor = os.open(f"{self._procfs}/{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(process.descriptor, _STAT_BYTES, 0)
         except OSError:
             return b""
-        try:
-            return os.read(descriptor, _STAT_BYTES)
-        except OSError:
-            return b""
-        finally:
-            os.close(descriptor)
 
     def _close(self, process: Process) -> None:
         if process.descriptor >= 0:
