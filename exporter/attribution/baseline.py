@@ -107,7 +107,7 @@ class LearnedPower(NamedTuple):
             return None
         if self.busy_spread / self.weight_s < _MIN_SPREAD_RATIO**2 or self.joint_spread <= 0 or self.power_spread <= 0:
             return None
-        if self.joint_spread**2 / (self.busy_spread * self.power_spread) < _MIN_DETERMINATION_RATIO:
+        if self.joint_spread**2 < _MIN_DETERMINATION_RATIO * self.busy_spread * self.power_spread:
             return None
         intercept_w = self.mean_power_w - self.joint_spread / self.busy_spread * self.mean_busy_ratio
         return min(intercept_w, self.lowest_power_w) if intercept_w > 0 else None
