@@ -231,7 +231,7 @@ class SensorSet:
                 group_findings = _as_virtual(group_findings, is_used=self._settings.allow_virtual)
             findings.extend(group_findings)
         if self._uses_estimate():
-            findings.append(self._estimate_finding)
+            findings.append(replace(self._estimate_finding, last_success_s=self._clock.wall_s()))
         elif CPU_ESTIMATE in self._settings.required_sources:
             findings.append(Finding(source=CPU_ESTIMATE, state="absent", detail="a sensor measures the CPU"))
         if self._cpu.has_sgx and any(group.name == RAPL and group.meters for group in self._groups):
