@@ -52,6 +52,7 @@ class UsageSplitter:
 
     def split(self, used: Iterable[tuple[CgroupNode, int]], tracked: Iterable[tuple[Process, float]]) -> LeafSeconds:
         """Return the leaves' CPU seconds: Σ leaves + system = Σ used, exactly as the groups count it."""
+        carried = {node: dict(parts_s) for node, parts_s in self._excess_s.items()}
         claims = self._claims(tracked)
         leaves_s: dict[Leaf, float] = defaultdict(float)
         system_s = 0.0
@@ -70,8 +71,11 @@ class UsageSplitter:
                 system_s += split.rest_s
             else:
                 leaves_s[Leaf(node.identity.workload, None)] += split.rest_s
-            if split.excess_s:
-                excess_s[node] = split.excess_s
+            if split.excess_s:  # claimed once more, by who goes on: the total of a run that ended stands still
+                before_s = carried.get(node, {})
+                excess_s[node] = {
+                    part: part_s for part, part_s in split.excess_s.items() if claimed_s[part] > before_s.get(part, 0.0)
+                }
         for node, rest_s in claims.items():
             excess_s.setdefault(node, {leaf: claim_s / 2 for leaf, claim_s in rest_s.items() if claim_s > 1e-3})  # noqa: PLR2004
         self._excess_s = {node: parts_s for node, parts_s in excess_s.items() if parts_s}
