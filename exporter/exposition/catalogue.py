@@ -246,8 +246,8 @@ CATALOGUE: tuple[Family, ...] = (
         "source_up",
         "",
         ("source",),
-        "Whether a source works at least in part (1) or is there and fails (0), as it reported itself; a source this "
-        f"machine does not have is absent. {_AT_TICK}",
+        "Whether a source works at least in part (1), or fails or is not there on this machine (0), as it reported "
+        f"itself. {_AT_TICK}",
         "agent",
     ),
     _counter(

@@ -229,7 +229,7 @@ def _intensity_info(snapshot: Snapshot) -> Iterator[Row]:
 def _source_up(snapshot: Snapshot) -> Iterator[Row]:
     up: dict[tuple[str, ...], float] = {}
     for finding in snapshot.findings:
-        if not finding.item and finding.state != "absent":
+        if not finding.item:
             labels = _clean(finding.source)
             up[labels] = min(up.get(labels, 1.0), float(finding.state in {"up", "degraded"}))
     return iter(up.items())
