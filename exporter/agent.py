@@ -70,8 +70,10 @@ class Agent:
             _log.info("serving", extra={"addresses": addresses})
             self._loop()
         finally:
-            server.stop()
-            self.close()
+            try:
+                server.stop()
+            finally:
+                self.close()
             _log.info("stopped")
         return 0
 

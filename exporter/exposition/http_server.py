@@ -77,7 +77,8 @@ class Server:
         if self._thread.is_alive():
             self._stop_by_s = time.monotonic() + timeout_s
             self._is_stopping = True
-            self._wake_write.send(b"x")
+            with contextlib.suppress(OSError):  # a busy thread has seen the flag by now, and closed everything
+                self._wake_write.send(b"x")
             self._thread.join(timeout_s + 1.0)
         else:
             self._close_all()
