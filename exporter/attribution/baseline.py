@@ -120,7 +120,13 @@ def baseline_for(
     settings: BaselineSettings,
     learned: Mapping[Component, LearnedPower],
 ) -> Baseline:
-    """Return the idle power in force for ``energy``'s component: configured, else the model's, learned, or prior."""
+    """Return the idle power in force for ``energy``'s component: configured, else the model's, learned, or prior.
+
+    The platform's rest (fans, supplies) has no active part: all of it is idle power.
+    """
+    power_w = energy.energy_j / energy.interval_s if energy.interval_s > 0 else 0.0
+    if energy.component is Component.OTHER:
+        return Baseline(power_w, "model")
     configured_w = settings.configured_w(energy.component)
     if configured_w is not None:
         return Baseline(configured_w, "configured")
@@ -130,5 +136,4 @@ def baseline_for(
     learned_w = state.idle_power_w(min_learning_s=settings.min_learning_s) if state else None
     if learned_w is not None:
         return Baseline(learned_w, "learned")
-    power_w = energy.energy_j / energy.interval_s if energy.interval_s > 0 else 0.0
     return Baseline(power_w / (1 + (settings.full_to_idle_ratio - 1) * busy_ratio), "prior")

@@ -97,3 +97,9 @@ def test_the_prior_keeps_a_quiet_nodes_daemon_from_paying_for_the_node() -> None
 
     assert quiet.idle_power_w == pytest.approx(100 / 1.04)
     assert busy.idle_power_w == pytest.approx(100 / 3)
+
+
+def test_all_of_the_platforms_rest_is_idle_power() -> None:
+    energy = component_energy(400.0, component=Component.OTHER, interval_s=5.0)
+
+    assert baseline_for(energy, busy_ratio=0.9, settings=BaselineSettings(), learned={}) == (80.0, "model")
