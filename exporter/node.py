@@ -79,8 +79,6 @@ class Node:
         self._usage_at_s = 0.0
         self._failures: dict[str, Finding] = {}
 
-    # -- life ------------------------------------------------------------------------------------
-
     def start(self) -> Snapshot:
         """Take over the saved state, set all baselines, and return a first snapshot without an interval."""
         saved = self._open_state()
@@ -144,8 +142,6 @@ class Node:
         self._workloads.close()
         self._sensors.close()
 
-    # -- reading ---------------------------------------------------------------------------------
-
     def _sample_usage(self) -> UsageSample:
         now_s = self._clock.monotonic_s()
         nothing = UsageSample(
@@ -182,8 +178,6 @@ class Node:
                     interval_s=component.interval_s,
                     half_life_s=self.settings.baseline.learning_half_life_s,
                 )
-
-    # -- keeping and showing ---------------------------------------------------------------------
 
     def _finish(self, energy: EnergySample, usage: UsageSample, carbon: CarbonState, *, started_s: float) -> Snapshot:
         """Save, then show: what a scrape has seen is on disk already, so that no restart can step back behind it."""

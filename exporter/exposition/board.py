@@ -31,12 +31,6 @@ class SnapshotBoard:
         last = self._last
         return last[0] if last else None
 
-    @property
-    def last_publish_monotonic(self) -> float | None:
-        """``Clock.monotonic_s`` of the last publication, or None before the first."""
-        last = self._last
-        return last[1] if last else None
-
     def age_s(self) -> float | None:
         """Return seconds since the last publication, or None before the first."""
         last = self._last

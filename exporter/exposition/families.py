@@ -103,9 +103,6 @@ def _flag(*, value: bool) -> str:
     return "true" if value else "false"
 
 
-# -- the node ------------------------------------------------------------------------------------
-
-
 def _node_energy(snapshot: Snapshot) -> Iterator[Row]:
     return (((c.value,), t.energy_j) for c, t in snapshot.components.items())
 
@@ -142,9 +139,6 @@ def _energy_source(snapshot: Snapshot) -> Iterator[Row]:
     for c, t in snapshot.components.items():
         source, baseline = clean_label(t.source), t.baseline_origin or "none"
         yield (c.value, source, t.quality, baseline, _flag(value=t.is_partial)), 1.0
-
-
-# -- workloads and runs --------------------------------------------------------------------------
 
 
 def _columns(snapshot: Snapshot) -> list[Column]:
@@ -196,9 +190,6 @@ def _run_ranks(snapshot: Snapshot) -> Iterator[Row]:
     return ((_clean(t.facts.key), t.facts.ranks) for t in snapshot.runs)
 
 
-# -- the grid ------------------------------------------------------------------------------------
-
-
 def _intensities(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], float, float, tuple[str, ...]]]:
     """Yield labels, intensity, time and provenance, one entry per zone and signal: what enters emissions wins."""
     seen: set[tuple[str, ...]] = set()
@@ -221,9 +212,6 @@ def _intensity_time(snapshot: Snapshot) -> Iterator[Row]:
 
 def _intensity_info(snapshot: Snapshot) -> Iterator[Row]:
     return ((labels + provenance, 1.0) for labels, _, _, provenance in _intensities(snapshot))
-
-
-# -- sources and the agent -----------------------------------------------------------------------
 
 
 def _source_up(snapshot: Snapshot) -> Iterator[Row]:

@@ -83,8 +83,6 @@ class Server:
         else:
             self._close_all()
 
-    # -- the loop, in its own thread ---------------------------------------------------------------
-
     def _run(self) -> None:
         try:
             while not self._has_finished():

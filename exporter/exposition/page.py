@@ -62,9 +62,6 @@ def _footer(telemetry_path: str) -> str:
     return f'<footer><nav aria-label="Data"><ul>{items}</ul></nav>{version}</footer>'
 
 
-# -- the node ------------------------------------------------------------------------------------
-
-
 def _node(snapshot: Snapshot) -> str:
     if not snapshot.components:
         return (
@@ -123,9 +120,6 @@ def _watts(power_w: float | None) -> str:
     return _UNKNOWN if power_w is None else power_text(power_w)
 
 
-# -- emissions -----------------------------------------------------------------------------------
-
-
 def _emissions(snapshot: Snapshot) -> str:
     average = snapshot.carbon.average
     if average is None:
@@ -142,9 +136,6 @@ def _emissions(snapshot: Snapshot) -> str:
         f'<span class="badge {kind}">{label}</span> {_text(average.provider)} · PUE {snapshot.carbon.pue_ratio:g}</p>'
         f'<p class="dim">{_text(average.note)}</p></section>'
     )
-
-
-# -- who draws it --------------------------------------------------------------------------------
 
 
 def _runs(snapshot: Snapshot) -> str:
@@ -191,9 +182,6 @@ def _grams(emissions_g: tuple[float, ...], snapshot: Snapshot) -> str:
 
 def _left_out(count: int) -> str:
     return f'<p class="dim">{count} more in the metrics.</p>' if count > 0 else ""
-
-
-# -- can it be trusted ---------------------------------------------------------------------------
 
 
 def _sources(snapshot: Snapshot) -> str:

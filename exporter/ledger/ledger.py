@@ -81,8 +81,6 @@ class Ledger:
         """The components that ever had a source on this boot."""
         return self._components.keys()
 
-    # -- booking ---------------------------------------------------------------------------------
-
     def book_down_time(self, energy: EnergySample, carbon: CarbonState, *, now_s: float, wall_s: float) -> None:
         """Book what the hardware counted while no agent looked: to nobody, reason ``agent_down``.
 
@@ -194,8 +192,6 @@ class Ledger:
         if account.key is not None:
             self._changes.leaves.add(account.key)
 
-    # -- who is there ----------------------------------------------------------------------------
-
     def _see(self, usage: UsageSample) -> list[Account]:
         """Note who is alive, admit newcomers, and return each leaf's account in the sample's order."""
         for gone in self._runs.keys() - usage.runs.keys():
@@ -262,8 +258,6 @@ class Ledger:
             self._see_run(RunFacts(key=key, name=key, framework="", started_s=self._wall_s))
         return key if key in self._runs else OVERFLOW_RUN
 
-    # -- the end of things -----------------------------------------------------------------------
-
     def _expire(self) -> None:
         """Fold what ended longer ago than the retention. Runs by the clock, never because somebody scraped."""
         self._next_expiry_s = self._now_s + min(self.settings.retention_s / 10, 10.0)
@@ -292,8 +286,6 @@ class Ledger:
         for run_key in runs:
             del self._runs[run_key]
             self._changes.dropped_runs.add(run_key)
-
-    # -- showing ---------------------------------------------------------------------------------
 
     def snapshot(
         self,
@@ -348,8 +340,6 @@ class Ledger:
         return RunTotals(
             record.facts, tuple(account.energy_j), tuple(account.emissions_g), account.power_w, record.seen_wall_s
         )
-
-    # -- surviving a restart ---------------------------------------------------------------------
 
     def restore(self, saved: SavedState) -> None:
         """Take over the totals of an earlier process on this boot. Called once, before anything is booked."""

@@ -120,8 +120,6 @@ class SimulatedNode:
         self.spawn("systemd", pid=1, parent_pid=0, cgroup="/init.scope", arguments=("/sbin/init",))
         self.spawn("kthreadd", pid=_KTHREADD_PID, parent_pid=0, cgroup="/", is_kernel_thread=True)
 
-    # -- processes -------------------------------------------------------------------------------
-
     def spawn(
         self,
         command: str,
@@ -228,8 +226,6 @@ class SimulatedNode:
         if parent is not None:
             parent.reaped_ns += used_ns * count
 
-    # -- time ------------------------------------------------------------------------------------
-
     def advance(self, seconds: float) -> None:
         """Let time pass: processes use CPU, registers count, files follow.
 
@@ -273,8 +269,6 @@ class SimulatedNode:
         is_dram = domain == "dram"
         counted_uj = sum(zone.counted_uj for name, zone in self.zones.items() if (name.count(":") > 1) == is_dram)
         return counted_uj / MICROJOULES_PER_JOULE
-
-    # -- inside ----------------------------------------------------------------------------------
 
     def _work_of(self, seconds: float) -> Counter[tuple[str, int, str | None]]:
         work = self._pending_ns

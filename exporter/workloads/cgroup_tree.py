@@ -127,8 +127,6 @@ class CgroupTree:
         self._enter(self.root, counts_from_zero=False)
         self._walk_below(self.root, counts_from_zero=False)
 
-    # -- following the tree ----------------------------------------------------------------------
-
     def refresh(self, *, walk: bool) -> None:
         """Take in what came and went since the last call; ``walk`` looks at every directory as well."""
         self._follow_events()
@@ -258,8 +256,6 @@ class CgroupTree:
             os.close(node.descriptor)
             node.descriptor = -1
             self._descriptors_left += 1
-
-    # -- reading ---------------------------------------------------------------------------------
 
     def sample(self) -> list[tuple[CgroupNode, int]]:
         """Return the groups that used CPU themselves since the last call, with how much, in nanoseconds.

@@ -145,8 +145,6 @@ class WorkloadCollector:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    # -- reading ---------------------------------------------------------------------------------
-
     def _read_node(self, events: list[SourceEvent]) -> tuple[float, int]:
         """Return busy CPU seconds since the last tick, and how many processes were ever created."""
         try:
@@ -183,8 +181,6 @@ class WorkloadCollector:
         identity = classify_cgroup(path, user_name=self._users)
         job_id = self._runs.job_ids().get(identity.job_id) if identity.job_system == "slurm" else None
         return _named(identity, job_id) if job_id else identity
-
-    # -- who belongs where -----------------------------------------------------------------------
 
     def _settle(self) -> None:
         """Bring groups' members and the tracking up to date with what the tables learned."""
@@ -223,8 +219,6 @@ class WorkloadCollector:
         if self._tree is None:
             return split_without_groups(tracked, busy_s=busy_s)
         return seconds._replace(system_s=max(busy_s - sum(seconds.leaves_s.values()), 0.0))
-
-    # -- leaves, processes, runs -----------------------------------------------------------------
 
     def _leaf_usages(
         self, seconds: LeafSeconds, resident: Mapping[Leaf, float]

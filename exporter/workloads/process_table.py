@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from exporter.clock import Clock
 from exporter.errors import SourceFormatError
@@ -243,10 +243,6 @@ class ProcessTable:
         except OSError as exc:
             self.errors += exc.errno not in _MISSING
             return None
-
-    def user_processes(self) -> Collection[Process]:
-        """Return every process that is not the kernel's."""
-        return [process for process in self.processes.values() if process.facts is not None]
 
 
 def _read_all(descriptor: int, limit: int) -> bytes:

@@ -19,6 +19,7 @@ from exporter.workloads.rules import RunSettings, match_rule
 __all__ = [
     "JOB_VARIABLES",
     "WINDOW_S",
+    "AddressReuses",
     "Claim",
     "RankClaim",
     "claim_by_name",
@@ -241,3 +242,20 @@ def recognise_framework(process: ProcessFacts) -> str:
 def framework_order(name: str) -> int:
     """Return how specific a framework is: smaller is more so."""
     return next((order for order, sign in enumerate(FRAMEWORKS) if sign.name == name), len(FRAMEWORKS))
+
+
+class AddressReuses:
+    """How often runs that met at an address have ended within a start window; tells one after the other apart."""
+
+    def __init__(self) -> None:
+        self._ended: dict[tuple[tuple[str, ...], int], int] = {}
+
+    def of(self, text: tuple[str, ...], window: int) -> int:
+        """Return how many runs with this claim ended that started in ``window``."""
+        return self._ended.get((text, window), 0)
+
+    def count(self, text: tuple[str, ...], window: int) -> None:
+        """Remember that one ended; what is older than the previous window cannot come again."""
+        for known in [known for known in self._ended if known[1] < window - 1]:
+            del self._ended[known]
+        self._ended[text, window] = self.of(text, window) + 1

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from exporter.workloads.facts import ProcessFacts
 from exporter.workloads.records import RunFacts, RunKey
+from exporter.workloads.run_jobs import Job
 from exporter.workloads.run_keys import Claim, RankClaim, framework_order, recognise_framework
 from exporter.workloads.text import clean_text
 
-__all__ = ["Run"]
+__all__ = ["Member", "Run"]
 
 _NAMED, _NAMED_BY_SCRIPT, _NAMED_BY_WRAPPER = 0, 1, 2
 _SHORT_KEY = 6
@@ -111,3 +112,26 @@ class Run:
             started_s=self._started_s or 0.0,
             is_alive=is_alive,
         )
+
+
+@dataclass(slots=True)
+class Member:
+    """A process in the table: what is known of it, what it says of its run, and which run it is in.
+
+    Attributes:
+        facts: what the reader saw.
+        place: what it says of its rank.
+        claim: what it says of its run.
+        job: the batch job it is in.
+        run: its run.
+        is_adopted: whether it is a wrapper that belongs to the run only while that has other members.
+        was_seen_twice: whether it was looked at again after it was new.
+    """
+
+    facts: ProcessFacts
+    place: RankClaim
+    claim: Claim | None = None
+    job: Job | None = None
+    run: Run | None = None
+    is_adopted: bool = False
+    was_seen_twice: bool = False

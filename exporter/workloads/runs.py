@@ -9,7 +9,6 @@ The cost of adding is the depth of the tree plus the processes whose run changes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from exporter.workloads.facts import ProcessFacts
 from exporter.workloads.records import RunFacts, RunKey
@@ -17,6 +16,7 @@ from exporter.workloads.rules import RunSettings
 from exporter.workloads.run_jobs import Job, JobIndex, decides_key
 from exporter.workloads.run_keys import (
     WINDOW_S,
+    AddressReuses,
     Claim,
     RankClaim,
     claim_by_name,
@@ -28,26 +28,13 @@ from exporter.workloads.run_keys import (
     job_mismatch,
     make_key,
 )
-from exporter.workloads.run_members import Run
+from exporter.workloads.run_members import Member, Run
 
 __all__ = ["RunTable"]
 
 _ANCESTORS = 64
 _ADOPTING_KINDS = frozenset({"pod", "container", "slurm_job", "pbs_job", "lsf_job", "unit", "user_unit"})
 _ADOPTED_RANK_STRENGTH = 8
-
-
-@dataclass(slots=True)
-class _Node:
-    """A process in the table."""
-
-    facts: ProcessFacts
-    place: RankClaim
-    claim: Claim | None = None
-    job: Job | None = None
-    run: Run | None = None
-    is_adopted: bool = False
-    was_seen_twice: bool = False
 
 
 class RunTable:
@@ -70,12 +57,12 @@ class RunTable:
         self._environment_readable = environment_readable
         self._node_parts = ("local", boot_id, hostname)
         self._user_name = user_name
-        self._nodes: dict[int, _Node] = {}
+        self._nodes: dict[int, Member] = {}
         self._children: dict[int, set[int]] = {}
         self._runs: dict[RunKey, Run] = {}
         self._by_signature: dict[tuple[object, ...], Run] = {}
         self._jobs = JobIndex()
-        self._ended_windows: dict[tuple[tuple[str, ...], int], int] = {}
+        self._reuses = AddressReuses()
         self._ended: dict[RunKey, RunFacts] = {}
         self._facts: dict[RunKey, RunFacts] = {}
         self._dirty: set[RunKey] = set()
@@ -155,14 +142,14 @@ class RunTable:
         """Return the Slurm job id by SLUID, for the jobs on this node whose step daemon shows both."""
         return self._jobs.ids()
 
-    def _place(self, process: ProcessFacts, changed: set[int]) -> _Node:
+    def _place(self, process: ProcessFacts, changed: set[int]) -> Member:
         node = self._nodes.get(process.pid)
         if node is not None and node.facts.start_ticks != process.start_ticks:
             changed.add(process.pid)
             changed |= self.remove(process.pid, node.facts.start_ticks)
             node = None
         if node is None:
-            node = _Node(process, claim_rank(process))
+            node = Member(process, claim_rank(process))
             self._nodes[process.pid] = node
             self._note_conflicts(node)
         else:
@@ -170,7 +157,7 @@ class RunTable:
         self._children.setdefault(process.parent_pid, set()).add(process.pid)
         return node
 
-    def _replace(self, node: _Node, process: ProcessFacts, changed: set[int]) -> None:
+    def _replace(self, node: Member, process: ProcessFacts, changed: set[int]) -> None:
         node.was_seen_twice = True
         if node.facts == process:
             return
@@ -187,14 +174,14 @@ class RunTable:
             node.place = claim_rank(process)
             self._note_conflicts(node)
 
-    def _unlink(self, node: _Node) -> None:
+    def _unlink(self, node: Member) -> None:
         siblings = self._children.get(node.facts.parent_pid)
         if siblings is not None:
             siblings.discard(node.facts.pid)
             if not siblings:
                 del self._children[node.facts.parent_pid]
 
-    def _note_conflicts(self, node: _Node) -> None:
+    def _note_conflicts(self, node: Member) -> None:
         process = node.facts
         job = process.cgroup
         if job.job_system:
@@ -205,18 +192,18 @@ class RunTable:
             if is_so:
                 self._conflicts[reason] = self._conflicts.get(reason, 0) + 1
 
-    def _set_job(self, node: _Node, job: Job | None) -> None:
+    def _set_job(self, node: Member, job: Job | None) -> None:
         self._jobs.move(node.facts, node.job, job)
         node.job = job
 
-    def _parent(self, node: _Node) -> _Node | None:
+    def _parent(self, node: Member) -> Member | None:
         """Return the parent if it is known and in the same workload: nothing is inherited across workloads."""
         parent = self._nodes.get(node.facts.parent_pid)
         if parent is None or parent is node or parent.facts.cgroup.workload != node.facts.cgroup.workload:
             return None
         return parent
 
-    def _ancestors(self, node: _Node) -> Iterator[_Node]:
+    def _ancestors(self, node: Member) -> Iterator[Member]:
         parent = self._parent(node)
         for _ in range(_ANCESTORS):
             if parent is None:
@@ -224,7 +211,7 @@ class RunTable:
             yield parent
             parent = self._parent(parent)
 
-    def _find_run(self, node: _Node, changed: set[int]) -> Run | None:
+    def _find_run(self, node: Member, changed: set[int]) -> Run | None:
         """Return the run by the first of the sources of identity that says something; the order is the trust."""
         process = node.facts
         user = self._user_name(process.uid) if self._settings.rules and process.uid >= 0 else ""
@@ -235,7 +222,7 @@ class RunTable:
             return self._run_by_job(node, node.job, changed)
         return self._find_launched(node, changed)
 
-    def _find_launched(self, node: _Node, changed: set[int]) -> Run | None:
+    def _find_launched(self, node: Member, changed: set[int]) -> Run | None:
         """Return the run by the launch, for a process that no rule, user or job names; what it has stays."""
         process = node.facts
         claim = claim_launch(process, self._settings)
@@ -253,7 +240,7 @@ class RunTable:
             return parent.run
         return node.run or self._run_by_launcher(node, changed)
 
-    def _run_by_claim(self, node: _Node, claim: Claim) -> Run:
+    def _run_by_claim(self, node: Member, claim: Claim) -> Run:
         node.claim = claim
         if not claim.is_windowed:
             return self._open(make_key(claim.text), claim, None)
@@ -264,12 +251,12 @@ class RunTable:
         if claim.is_local:
             return self._open(self._local_key(self._anchor(node)), claim, signature)
         window = int(node.facts.started_s // WINDOW_S)
-        incarnation = self._ended_windows.get((claim.text, window), 0)
+        incarnation = self._reuses.of(claim.text, window)
         run = self._open(make_key((*claim.text, str(window), str(incarnation))), claim, signature)
         run.window = window
         return run
 
-    def _anchor(self, node: _Node) -> _Node:
+    def _anchor(self, node: Member) -> Member:
         """Return the topmost process that is the run's own: the launcher, Lightning's rank 0, else the process."""
         launchers = [above for above in self._ancestors(node) if above.facts.line.launcher]
         parent = self._parent(node)
@@ -277,7 +264,7 @@ class RunTable:
             return launchers[-1]
         return parent if parent is not None and is_rank_zero_of(parent.facts, node.facts) else node
 
-    def _local_key(self, node: _Node) -> RunKey:
+    def _local_key(self, node: Member) -> RunKey:
         return make_key((*self._node_parts, str(node.facts.pid), str(node.facts.start_ticks)))
 
     def _open(self, key: RunKey, claim: Claim, signature: tuple[object, ...] | None) -> Run:
@@ -290,7 +277,7 @@ class RunTable:
             self._by_signature[signature] = run
         return run
 
-    def _run_by_job(self, node: _Node, job: Job, changed: set[int]) -> Run | None:
+    def _run_by_job(self, node: Member, job: Job, changed: set[int]) -> Run | None:
         """Return the job's run; its key is decided by its first task, and until then its processes wait."""
         run = self._by_signature.get(job)
         if run is not None:
@@ -304,7 +291,7 @@ class RunTable:
             self._assign(self._nodes[pid], run, changed)
         return run
 
-    def _run_by_launcher(self, node: _Node, changed: set[int]) -> Run | None:
+    def _run_by_launcher(self, node: Member, changed: set[int]) -> Run | None:
         """Start a node-local run at the topmost launcher, once nothing better is to be expected."""
         line = node.facts.line
         if self._environment_readable and (line.launcher or line.wrapper or not node.was_seen_twice):
@@ -319,7 +306,7 @@ class RunTable:
         self._assign(root, run, changed)
         return run
 
-    def _run_below(self, node: _Node) -> Run | None:
+    def _run_below(self, node: Member) -> Run | None:
         """Return the run of a child that made its own before its parent was known."""
         for pid in self._children.get(node.facts.pid, ()):
             child = self._nodes[pid]
@@ -327,14 +314,14 @@ class RunTable:
                 return child.run
         return None
 
-    def _join_children(self, node: _Node, changed: set[int]) -> None:
+    def _join_children(self, node: Member, changed: set[int]) -> None:
         """Bring in a process that became known after its children."""
         for pid in tuple(self._children.get(node.facts.pid, ())):
             child = self._nodes[pid]
             if node.run is None and child.run is not None and self._parent(child) is node:
                 self._adopt_upwards(child, changed)
 
-    def _adopt_upwards(self, node: _Node, changed: set[int]) -> None:
+    def _adopt_upwards(self, node: Member, changed: set[int]) -> None:
         """Bring in what launched the run: launchers for good, wrappers while the run lasts."""
         run = node.run
         below = node
@@ -353,7 +340,7 @@ class RunTable:
                 return
             below = above
 
-    def _assign(self, node: _Node, run: Run, changed: set[int], *, is_adopted: bool = False) -> None:
+    def _assign(self, node: Member, run: Run, changed: set[int], *, is_adopted: bool = False) -> None:
         """Make the process a member, and with it all below it that have no run of their own."""
         stack = [node]
         while stack:
@@ -366,7 +353,7 @@ class RunTable:
                 if is_free and child.job == current.job and self._parent(child) is current:
                     stack.append(child)
 
-    def _join(self, node: _Node, run: Run, changed: set[int], *, is_adopted: bool) -> None:
+    def _join(self, node: Member, run: Run, changed: set[int], *, is_adopted: bool) -> None:
         pid = node.facts.pid
         if node.run is not run or node.is_adopted != is_adopted:
             self._unassign(node, changed, successor=run)
@@ -376,7 +363,7 @@ class RunTable:
         self._runs[run.key] = run
         self._dirty.add(run.key)
 
-    def _unassign(self, node: _Node, changed: set[int], *, successor: Run | None = None) -> None:
+    def _unassign(self, node: Member, changed: set[int], *, successor: Run | None = None) -> None:
         run = node.run
         if run is None:
             return
@@ -397,14 +384,8 @@ class RunTable:
         for signature in run.signatures:
             del self._by_signature[signature]
         if run.claim.is_windowed and not run.claim.is_local:
-            self._count_ended(run.claim.text, run.window)
+            self._reuses.count(run.claim.text, run.window)
         self._ended[run.key] = run.facts(self._user_text, is_alive=False)
-
-    def _count_ended(self, text: tuple[str, ...], window: int) -> None:
-        """Remember that a run at this address ended; what is older than the previous window cannot come again."""
-        for known in [known for known in self._ended_windows if known[1] < window - 1]:
-            del self._ended_windows[known]
-        self._ended_windows[text, window] = self._ended_windows.get((text, window), 0) + 1
 
     def _user_text(self, uid: int) -> str:
         return (self._user_name(uid) or str(uid)) if self._settings.user_names else ""

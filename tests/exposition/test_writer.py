@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import Metric, exposition, openmetrics
+from prometheus_client import CollectorRegistry, Metric, exposition, openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from exporter.exposition.catalogue import family_named
 from exporter.exposition.families import Block, BlockRows, FamilyRows, Row, family_rows
 from exporter.exposition.labels import MAX_LABEL_CHARACTERS, clean_label
-from exporter.exposition.model import metric_families
+from exporter.exposition.model import SnapshotCollector, metric_families
 from exporter.exposition.writer import LineWriter, openmetrics_text, prometheus_text
 from tests.exposition.snapshots import snapshot
 
@@ -104,3 +104,10 @@ def test_the_page_parses_with_the_clients_own_parsers() -> None:
     parsed = parse_openmetrics(openmetrics_text(rendered).decode())  # type: ignore[no-untyped-call]  # upstream
     assert expected == {f.name for f in parsed}
     assert len(expected) == len(list(parse_text(prometheus_text(rendered).decode())))
+
+
+def test_a_program_that_embeds_the_agent_gets_the_same_page_from_its_own_registry() -> None:
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(snapshot))
+
+    assert exposition.generate_latest(registry) == prometheus_text(LineWriter().render(family_rows(snapshot())))

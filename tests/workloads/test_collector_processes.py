@@ -27,9 +27,6 @@ _SHARED = "/system.slice/batch.service"
 _OTHER = "/system.slice/web.service"
 
 
-# -- processes that go -----------------------------------------------------------------------------
-
-
 def test_a_process_that_dies_between_listing_and_reading_is_skipped_in_silence(tmp_path: Path) -> None:
     """F36: /proc lists it, its files are gone."""
     node = SimulatedNode(tmp_path)
@@ -151,8 +148,6 @@ def test_a_command_of_strange_bytes_is_read_and_cleaned(tmp_path: Path) -> None:
     assert follower.samples[0].events == []
 
 
-# -- what may be seen ------------------------------------------------------------------------------
-
 _AS_NOBODY = """
 import os
 from pathlib import Path
@@ -212,9 +207,6 @@ def test_no_process_at_all_means_that_the_table_is_down(tmp_path: Path) -> None:
     assert workload_seconds(sample)["unit", "web.service"] == pytest.approx(5.0)
 
 
-# -- many at once ----------------------------------------------------------------------------------
-
-
 def test_thirty_thousand_new_processes_are_looked_at_over_several_ticks(tmp_path: Path) -> None:
     """F46: a tick is bounded by its budget, the rest carries over, events tell, and no CPU second is lost."""
     clock = RecordingClock(step_s=0.0)
@@ -253,9 +245,6 @@ def test_training_processes_are_capped_and_ranks_come_first(tmp_path: Path) -> N
 
     assert len(sample.processes) == 3
     assert all(usage.rank for usage in sample.processes)
-
-
-# -- programs that become others -------------------------------------------------------------------
 
 
 def test_a_shell_that_becomes_a_launcher_late_is_noticed(tmp_path: Path) -> None:
