@@ -11,12 +11,12 @@ from exporter.config.document import Listing, Node, Place, Scalar, Section, read
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError
 from exporter.exposition.listen import ListenError, parse_address
+from exporter.exposition.web_settings import FIXED_ROUTES
 from exporter.workloads.rules import rule_problems
 
 __all__ = ["Flag", "load_settings"]
 
 _AFTER_THE_FILE = 1_000_000_000
-_ROUTES = frozenset({"/", "/-/healthy", "/-/ready", "/api/v1/runs", "/api/v1/snapshot"})
 
 Flag = tuple[str, str | Sequence[str]]
 """The flag as written and its value or values."""
@@ -84,8 +84,8 @@ def _web_problems(settings: Settings) -> list[str]:
             parse_address(address)
         except ListenError as exc:
             sentences.append(f"web.listen_addresses[{index}]: {exc}.")
-    if not web.telemetry_path.startswith("/") or web.telemetry_path in _ROUTES:
-        taken = ", ".join(sorted(_ROUTES))
+    if not web.telemetry_path.startswith("/") or web.telemetry_path in FIXED_ROUTES:
+        taken = ", ".join(sorted(FIXED_ROUTES))
         sentences.append(f"web.telemetry_path: expected a path that begins with a slash and is none of {taken}.")
     return sentences
 

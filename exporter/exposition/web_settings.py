@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["WebSettings"]
+__all__ = ["FIXED_ROUTES", "WebSettings"]
+
+FIXED_ROUTES = frozenset({"/", "/-/healthy", "/-/ready", "/api/v1/runs", "/api/v1/snapshot"})
+"""Paths that are served whatever the settings say; the telemetry path must be another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

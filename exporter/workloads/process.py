@@ -23,7 +23,7 @@ class Process:
         facts: what the run table was told; None for kernel threads.
         run: the run it belongs to, or None.
         membership: under what its group counts it, or None.
-        looked_tick: the tick in which it was last looked at.
+        looked_tick: the tick in which it was first looked at.
         cpu_ticks, reaped_ticks: its own CPU time and that of children waited for, in clock ticks, as last read.
         The rest is the tracking's: descriptor, when to read next, and what its parent owes to it.
     """

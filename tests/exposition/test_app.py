@@ -11,7 +11,7 @@ from exporter.exposition.board import SnapshotBoard
 from exporter.exposition.http_messages import Request, Response
 from exporter.exposition.negotiate import accepts_gzip, choose_format
 from exporter.exposition.pages import CONTENT_TYPES, PageFormat
-from exporter.exposition.web_settings import WebSettings
+from exporter.exposition.web_settings import FIXED_ROUTES, WebSettings
 from exporter.ledger.snapshot import WorkloadTotals
 from exporter.workloads.records import WorkloadId
 from tests.exposition.snapshots import ENERGY_J, snapshot
@@ -122,6 +122,14 @@ def test_ready_waits_for_the_first_interval() -> None:
 @pytest.mark.parametrize("path", ["/-/ready", "/metrics", "/", "/api/v1/runs"])
 def test_nothing_is_shown_before_the_first_sample(path: str) -> None:
     assert (Site(is_started=False).get(path).status, Site().get(path).status) == (503, 200)
+
+
+def test_every_fixed_route_is_served_beside_the_telemetry_path() -> None:
+    """The configuration refuses these as telemetry path, so the two lists must be one."""
+    site = Site()
+
+    assert set(site.app._routes) == FIXED_ROUTES | {"/metrics"}
+    assert {site.get(path).status for path in FIXED_ROUTES} == {200}
 
 
 def test_unknown_query_keys_are_refused() -> None:
