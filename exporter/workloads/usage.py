@@ -52,14 +52,14 @@ class UsageSplitter:
 
     def split(self, used: Iterable[tuple[CgroupNode, int]], tracked: Iterable[tuple[Process, float]]) -> LeafSeconds:
         """Return the leaves' CPU seconds: Σ leaves + system = Σ used, exactly as the groups count it."""
-        carried = {node: dict(parts_s) for node, parts_s in self._excess_s.items()}
-        claims = self._claims(tracked)
+        fresh, carried = _claims(tracked), self._excess_s
         leaves_s: dict[Leaf, float] = defaultdict(float)
         system_s = 0.0
         excess_s: dict[CgroupNode, dict[Leaf, float]] = {}
         for node, used_ns in used:
             used_s = used_ns / NANOSECONDS_PER_SECOND
-            claimed_s = claims.pop(node, {})
+            fresh_s = fresh.pop(node, {})
+            claimed_s = _added(fresh_s, carried.pop(node, {}))
             leaf = None if node.parent is None or _has_guests(node, claimed_s) else _sole_leaf(node)
             if leaf is not None:
                 leaves_s[leaf] += used_s
@@ -72,25 +72,29 @@ class UsageSplitter:
             else:
                 leaves_s[Leaf(node.identity.workload, None)] += split.rest_s
             if split.excess_s:  # claimed once more, by who goes on: the total of a run that ended stands still
-                before_s = carried.get(node, {})
-                excess_s[node] = {
-                    part: part_s for part, part_s in split.excess_s.items() if claimed_s[part] > before_s.get(part, 0.0)
-                }
-        for node, rest_s in claims.items():
+                excess_s[node] = {part: part_s for part, part_s in split.excess_s.items() if part in fresh_s}
+        for node in fresh.keys() | carried.keys():
+            rest_s = _added(fresh.get(node, {}), carried.get(node, {}))
             excess_s.setdefault(node, {leaf: claim_s / 2 for leaf, claim_s in rest_s.items() if claim_s > 1e-3})  # noqa: PLR2004
         self._excess_s = {node: parts_s for node, parts_s in excess_s.items() if parts_s}
         return LeafSeconds(leaves_s, system_s)
 
-    def _claims(self, tracked: Iterable[tuple[Process, float]]) -> dict[CgroupNode, dict[Leaf, float]]:
-        claims = self._excess_s
-        for process, cpu_s in tracked:
-            node = process.node
-            if node is None or (node.parent is not None and process.run is None):
-                continue  # without groups nothing is split; without a run the rest of the group is its leaf
-            parts_s = claims.setdefault(node, {})
-            leaf = leaf_of(process)
-            parts_s[leaf] = parts_s.get(leaf, 0.0) + cpu_s
-        return claims
+
+def _claims(tracked: Iterable[tuple[Process, float]]) -> dict[CgroupNode, dict[Leaf, float]]:
+    """Return what processes used in groups that must be split, by group and leaf."""
+    claims: dict[CgroupNode, dict[Leaf, float]] = {}
+    for process, cpu_s in tracked:
+        node = process.node
+        if node is None or (node.parent is not None and process.run is None):
+            continue  # without groups nothing is split; without a run the rest of the group is its leaf
+        parts_s = claims.setdefault(node, {})
+        leaf = leaf_of(process)
+        parts_s[leaf] = parts_s.get(leaf, 0.0) + cpu_s
+    return claims
+
+
+def _added(some_s: Mapping[Leaf, float], more_s: Mapping[Leaf, float]) -> dict[Leaf, float]:
+    return {leaf: some_s.get(leaf, 0.0) + more_s.get(leaf, 0.0) for leaf in (*more_s, *some_s)}
 
 
 def _has_guests(node: CgroupNode, claimed_s: Mapping[Leaf, float]) -> bool:
