@@ -5,7 +5,9 @@
 * ``StateError``: the state file cannot be used: start without it
 * ``SourceError``: a sensor, kernel file or API failed; its kinds:
   ``SourceFormatError`` (an answer its format does not allow), ``SourceUnsupportedError`` (the hardware or kernel
-  does not have it), ``SourcePermissionError`` (it exists and we may not read it), ``DeviceLostError`` (it is gone).
+  does not have it), ``SourcePermissionError`` (it exists and we may not read it), ``DeviceLostError`` (it is gone),
+  ``SourceBusyError`` (nothing to read right now), ``DriverGoneError`` (the driver behind all devices went away),
+  ``DriverReplacedError`` (another driver was loaded: only a new process can talk to it).
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "DeviceLostError",
+    "DriverGoneError",
+    "DriverReplacedError",
     "ExporterError",
+    "SourceBusyError",
     "SourceError",
     "SourceFormatError",
     "SourcePermissionError",
@@ -79,3 +84,21 @@ class DeviceLostError(SourceError):
     """The device answered before and is gone now."""
 
     reason = "lost"
+
+
+class SourceBusyError(SourceError):
+    """The source is there and has nothing to say right now; the next read may work."""
+
+    reason = "busy"
+
+
+class DriverGoneError(SourceError):
+    """The driver behind all devices of a source went away; it may come back and be opened again."""
+
+    reason = "driver_gone"
+
+
+class DriverReplacedError(SourceError):
+    """Another version of the driver was loaded than the library of this process; only a new process can use it."""
+
+    reason = "driver_replaced"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, NewType, Protocol
 
 from exporter.health import Finding, SourceEvent
 
 __all__ = [
+    "GpuClaim",
+    "GpuUser",
     "LeafUsage",
     "ProcessUsage",
     "RunFacts",
@@ -76,6 +78,40 @@ class ProcessUsage(NamedTuple):
     cpu_s: float
 
 
+class GpuUser(NamedTuple):
+    """Who is behind a pid that a GPU's driver named.
+
+    Attributes:
+        leaf: index of its leaf in ``UsageSample.leaves``.
+        run: the run it belongs to, or None.
+        rank: its global rank, or empty.
+        start_ticks: its start time in clock ticks since boot: with the pid it is unique.
+        command: the kernel's ``comm``, cleaned.
+        mps_share_ratio: the share of the GPU's threads it declared to MPS, 0–1, or None where it did not.
+        is_alive: False if it was known at the previous sample and has gone since.
+    """
+
+    leaf: int
+    run: RunKey | None
+    rank: str
+    start_ticks: int
+    command: str
+    mps_share_ratio: float | None = None
+    is_alive: bool = True
+
+
+class GpuClaim(NamedTuple):
+    """A GPU that a scheduler allotted to a leaf, whether or not anything runs on it.
+
+    Attributes:
+        leaf: index of the leaf in ``UsageSample.leaves``.
+        device: ``minor:3`` (its device file's number), or the UUID of a GPU or of a partition.
+    """
+
+    leaf: int
+    device: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """What is known of a training run on this node. All text is cleaned and capped.
@@ -121,6 +157,8 @@ class UsageSample:
         leaves: every leaf alive now or with CPU time in the interval, one entry per (workload, run).
         processes: training processes alive now, at most the configured number.
         runs: facts of every run that has a leaf in this sample, and of those that ended since the last one.
+        gpu_users: who is behind each pid that was asked for, as far as known.
+        gpu_claims: which GPUs schedulers allotted to leaves, one entry per (leaf, device).
         events: errors and truncations since the previous sample; reasons from a fixed set.
         findings: the state of the process table, cgroups and environment access.
     """
@@ -133,6 +171,8 @@ class UsageSample:
     leaves: Sequence[LeafUsage] = ()
     processes: Sequence[ProcessUsage] = ()
     runs: Mapping[RunKey, RunFacts]
+    gpu_users: Mapping[int, GpuUser] = field(default_factory=dict)
+    gpu_claims: Sequence[GpuClaim] = ()
     events: Sequence[SourceEvent] = ()
     findings: Sequence[Finding] = ()
 
@@ -140,10 +180,11 @@ class UsageSample:
 class WorkloadSampler(Protocol):
     """What the loop needs of the workloads; ``WorkloadCollector`` is the implementation."""
 
-    def sample(self, *, with_memory: bool) -> UsageSample:
+    def sample(self, *, with_memory: bool, gpu_pids: Collection[int] = ()) -> UsageSample:
         """Return who used the node since the previous call; the first call only sets the baselines.
 
         ``with_memory`` asks for resident memory, which costs reads: pass True where a component needs it.
+        ``gpu_pids`` are the processes that GPU drivers named in this tick; ``gpu_users`` says who they are.
         """
         ...
 
