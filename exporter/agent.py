@@ -18,11 +18,14 @@ from exporter.exposition import Server, SnapshotBoard, WebApp
 from exporter.host import Roots
 from exporter.ledger import Snapshot
 from exporter.logs import HealthLog
-from exporter.node import Node
+from exporter.node import GpuFactory, Node, hardware_gpus
 
-__all__ = ["Agent"]
+__all__ = ["DRIVER_CHANGED_EXIT", "Agent"]
 
 _log = logging.getLogger(__name__)
+
+DRIVER_CHANGED_EXIT = 3
+"""Exit code of an agent that ends because a GPU driver was replaced under it: a supervisor should start it again."""
 
 
 class Agent:
@@ -33,6 +36,8 @@ class Agent:
         roots: where the host's kernel interfaces are mounted.
         clock: the time.
         reload: returns new settings or raises ConfigError; called between two ticks after ``request_reload``.
+        make_gpus: builds what reads the GPUs; this machine's unless given.
+        simulated: what is simulated, for every output to say so; empty: nothing.
     """
 
     def __init__(
@@ -42,13 +47,18 @@ class Agent:
         roots: Roots,
         clock: Clock,
         reload: Callable[[], Settings] | None = None,
+        make_gpus: GpuFactory = hardware_gpus,
+        simulated: str = "",
     ) -> None:
         self.board = SnapshotBoard(clock)
         self._app = WebApp(self.board, settings.web)
         self._settings = settings
         self._clock = clock
         self._reload = reload
-        self._node = Node(settings, roots=roots, clock=clock)
+        self._node = Node(settings, roots=roots, clock=clock, make_gpus=make_gpus)
+        self._simulated = simulated
+        self._release_s: float | None = None
+        self._exit_code = 0
         self._health_log = HealthLog()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -58,7 +68,10 @@ class Agent:
         self._started = False
 
     def run(self) -> int:
-        """Serve and sample until ``stop``; return the process's exit code: 1 if the address cannot be bound."""
+        """Serve and sample until ``stop``; return the process's exit code.
+
+        0; 1 if the address cannot be bound; 3 if a GPU driver was replaced, so that only a new process can go on.
+        """
         server = Server(self._settings.web.listen_addresses, self._app, self._settings.web)
         try:
             server.start()
@@ -75,7 +88,7 @@ class Agent:
             finally:
                 self.close()
             _log.info("stopped")
-        return 0
+        return self._exit_code
 
     def stop(self) -> None:
         """Ask ``run`` to take a last sample, save and return. Safe in a signal handler."""
@@ -85,6 +98,11 @@ class Agent:
     def request_reload(self) -> None:
         """Ask for the configuration to be read again between two ticks. Safe in a signal handler."""
         self._reload_is_due = True
+        self._wake.set()
+
+    def request_gpu_release(self, *, is_wanted: bool) -> None:
+        """Ask for the GPU drivers to be let go for a while, or to be taken again. Safe in a signal handler."""
+        self._release_s = self._settings.gpus.release_s if is_wanted else 0.0
         self._wake.set()
 
     def tick(self, *, is_late: bool = False) -> Snapshot:
@@ -116,6 +134,22 @@ class Agent:
             if self._reload_is_due:
                 self._reload_is_due = False
                 self._apply_reload()
+            if self._release_s is not None:
+                self._apply_release()
+            if self._node.driver_change and self._settings.gpus.exit_on_driver_change:
+                self._exit_code = DRIVER_CHANGED_EXIT
+                _log.error(
+                    "ending to be started again with the new GPU driver", extra={"reason": self._node.driver_change}
+                )
+                self.stop()
+
+    def _apply_release(self) -> None:
+        seconds, self._release_s = self._release_s or 0.0, None
+        self._node.release_gpus(seconds)
+        if seconds > 0:
+            _log.warning("GPU drivers let go on request", extra={"seconds": seconds})
+        else:
+            _log.info("GPU drivers taken again on request")
 
     def _apply_reload(self) -> None:
         if self._reload is None:
@@ -140,7 +174,12 @@ class Agent:
         _log.info("configuration reloaded")
 
     def _publish(self, snapshot: Snapshot, *, is_sample: bool = True) -> Snapshot:
-        stats = replace(snapshot.agent, config_reload_ok=self._config_is_good, config_loaded_s=self._config_loaded_s)
+        stats = replace(
+            snapshot.agent,
+            config_reload_ok=self._config_is_good,
+            config_loaded_s=self._config_loaded_s,
+            simulated=self._simulated,
+        )
         snapshot = replace(snapshot, agent=stats)
         self._health_log.note(snapshot.findings)
         self.board.publish(snapshot, is_sample=is_sample)

@@ -6,11 +6,23 @@ Owns the order of the flow (DESIGN.md §2) and the isolation between its parts; 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.attribution import LearnedPower, attribute, baseline_for
+from exporter.attribution import (
+    ComponentShares,
+    GpuMemory,
+    GpuShares,
+    LearnedPower,
+    attribute,
+    baseline_for,
+    gpu_component_shares,
+    held_leaves,
+    split_gpu,
+    with_gpu_shares,
+)
 from exporter.carbon import CarbonSource
 from exporter.carbon.records import CarbonState, IntensityProvider
 from exporter.clock import Clock
@@ -18,15 +30,28 @@ from exporter.config import Settings
 from exporter.errors import StateError
 from exporter.health import Finding, SourceEvent, State
 from exporter.host import Roots
-from exporter.ledger import AgentStats, Ledger, SavedState, Snapshot
+from exporter.ledger import AgentStats, GpuTotals, Ledger, SavedState, Snapshot
+from exporter.ledger.gpu_totals import gpu_totals
 from exporter.ledger.store import Store
 from exporter.sensors import Component, EnergySample, SensorSet
-from exporter.sensors.records import EnergySensors
+from exporter.sensors.gpu.drivers import hardware_drivers
+from exporter.sensors.gpu.gpu_set import GpuSet
+from exporter.sensors.gpu.interval import NO_GPUS, GpuSample, GpuSampler
+from exporter.sensors.records import CounterState, DomainKey, EnergySensors
 from exporter.workloads import UsageSample, WorkloadCollector
 from exporter.workloads.records import WorkloadSampler
 
-__all__ = ["Node", "SensorFactory", "WorkloadFactory", "hardware_sensors", "kernel_workloads"]
+__all__ = [
+    "GpuFactory",
+    "Node",
+    "SensorFactory",
+    "WorkloadFactory",
+    "hardware_gpus",
+    "hardware_sensors",
+    "kernel_workloads",
+]
 
+GpuFactory = Callable[[Settings, Roots, Clock], GpuSampler]
 SensorFactory = Callable[[Settings, Roots, Clock], EnergySensors]
 WorkloadFactory = Callable[[Settings, Roots, Clock], WorkloadSampler]
 
@@ -41,6 +66,12 @@ def hardware_sensors(settings: Settings, roots: Roots, clock: Clock) -> EnergySe
     return SensorSet(roots, clock, settings.sensors)
 
 
+def hardware_gpus(settings: Settings, roots: Roots, clock: Clock) -> GpuSampler:
+    """Return the GPUs of this machine."""
+    drivers = hardware_drivers(roots, clock, settings.sensors)
+    return GpuSet(drivers, clock, settings.gpus, required=settings.sensors.required_sources)
+
+
 def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
     """Return the workloads that this machine's kernel knows."""
     return WorkloadCollector(roots, clock, settings.workloads, settings.runs)
@@ -49,8 +80,8 @@ def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> Workload
 class Node:
     """The accounts of one node, from the kernel's files to the snapshot. Not thread-safe.
 
-    ``start`` once, then ``tick`` at an interval, then ``close``. ``make_sensors`` and ``make_workloads`` build what is
-    read, at the start and whenever the settings change.
+    ``start`` once, then ``tick`` at an interval, then ``close``. ``make_sensors``, ``make_gpus`` and ``make_workloads``
+    build what is read, at the start and whenever the settings change.
     """
 
     def __init__(
@@ -60,19 +91,22 @@ class Node:
         roots: Roots,
         clock: Clock,
         make_sensors: SensorFactory = hardware_sensors,
+        make_gpus: GpuFactory = hardware_gpus,
         make_workloads: WorkloadFactory = kernel_workloads,
     ) -> None:
         self.settings = settings
         self._roots = roots
         self._clock = clock
         self._ledger = Ledger(settings.ledger)
-        self._make_sensors, self._make_workloads = make_sensors, make_workloads
+        self._make_sensors, self._make_gpus, self._make_workloads = make_sensors, make_gpus, make_workloads
         self._sensors = make_sensors(settings, roots, clock)
+        self._gpus = make_gpus(settings, roots, clock)
         self._workloads = make_workloads(settings, roots, clock)
         self._carbon: IntensityProvider = CarbonSource(settings.carbon, clock)
         self._store: Store | None = None
         self._state_finding: Finding | None = None
         self._learned: dict[Component, LearnedPower] = {}
+        self._gpu_memory: dict[str, GpuMemory] = {}
         self._ticks = self._late_ticks = 0
         self._save_is_full = True
         self._next_save_s = self._next_forget_s = 0.0
@@ -84,38 +118,84 @@ class Node:
         saved = self._open_state()
         self._ledger.restore(saved)
         self._learned = dict(saved.learned)
+        self._gpu_memory = {uuid: GpuMemory(floors) for uuid, floors in saved.gpu_floors.items()}
         self._ticks, self._late_ticks = saved.ticks, saved.late_ticks
-        usage = self._sample_usage()
-        energy = self._isolated("sensors", lambda: self._sensors.resume(saved.domains), _NOTHING_READ)
+        gpus = self._isolated("gpus", lambda: self._gpus.resume(saved.domains), NO_GPUS)
+        usage = self._sample_usage(gpus.pids)
+        energy = self._resumed(saved.domains, gpus)
         carbon = self._carbon.state()
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         self._ledger.book_down_time(energy, carbon, now_s=now_s, wall_s=wall_s)
         self._ledger.book(_NOTHING_READ, (), usage, carbon, now_s=now_s, wall_s=wall_s)
-        return self._finish(energy, usage, carbon, started_s=now_s)
+        return self._finish(energy, usage, carbon, gpu_totals(gpus.gpus, {}, usage), started_s=now_s)
 
     def tick(self, *, is_late: bool = False) -> Snapshot:
         """Read, split, book and save one interval, and return the new snapshot."""
         started_s = self._clock.monotonic_s()
         self._ticks += 1
         self._late_ticks += is_late
-        usage = self._sample_usage()
+        gpus = self._isolated("gpus", self._gpus.sample, NO_GPUS)
+        usage = self._sample_usage(gpus.pids)
+        gpu_shares = self._split_gpus(gpus, usage)
+        usage = with_gpu_shares(usage, held_leaves(list(gpu_shares.values())), gpu_count=len(gpus.gpus))
         busy_ratio = _busy_ratio(usage)
-        energy = self._isolated("sensors", lambda: self._sensors.sample(busy_ratio=busy_ratio), _NOTHING_READ)
+        energy = self._isolated(
+            "sensors",
+            lambda: self._sensors.sample(busy_ratio=busy_ratio, gpu=gpus.energy, is_gpu_whole=gpus.is_whole),
+            EnergySample(components={Component.GPU: gpus.energy} if gpus.energy else {}),
+        )
+        energy = _joined(energy, gpus)
         carbon = self._carbon.state()
+        shares = self._split(energy, usage, gpus, gpu_shares, busy_ratio=busy_ratio)
+        self._learn(energy, busy_ratio)
+        now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
+        holdings = list(gpu_shares.values())
+        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s, gpus=holdings)
+        totals = gpu_totals(gpus.gpus, gpu_shares, usage)
+        return self._finish(energy, usage, carbon, totals, started_s=started_s)
+
+    def _split_gpus(self, gpus: GpuSample, usage: UsageSample) -> dict[str, GpuShares]:
+        """Return each GPU's split by UUID, and remember what the next tick needs to know of it."""
+        shares: dict[str, GpuShares] = {}
+        for gpu in gpus.gpus:
+            uuid = gpu.facts.uuid
+            memory = self._gpu_memory.get(uuid, GpuMemory())
+            shares[uuid], self._gpu_memory[uuid] = split_gpu(gpu, usage, memory, self.settings.baseline)
+        return shares
+
+    def _split(
+        self,
+        energy: EnergySample,
+        usage: UsageSample,
+        gpus: GpuSample,
+        gpu_shares: Mapping[str, GpuShares],
+        *,
+        busy_ratio: float,
+    ) -> list[ComponentShares]:
         shares = []
-        for component in energy.components.values():
+        for name, component in energy.components.items():
+            if name is Component.GPU:
+                fed = [gpu_shares[g.facts.uuid] for g in gpus.gpus if g.energy_j is not None and g.feeds_component]
+                shares.append(gpu_component_shares(component, fed, leaves=len(usage.leaves)))
+                continue
             baseline = baseline_for(
                 component, busy_ratio=busy_ratio, settings=self.settings.baseline, learned=self._learned
             )
             shares.append(attribute(component, usage, baseline))
-        self._learn(energy, busy_ratio)
-        now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s)
-        return self._finish(energy, usage, carbon, started_s=started_s)
+        return shares
+
+    def _resumed(self, states: Mapping[DomainKey, CounterState], gpus: GpuSample) -> EnergySample:
+        energy = self._isolated(
+            "sensors",
+            lambda: self._sensors.resume(states, gpu=gpus.energy, is_gpu_whole=gpus.is_whole),
+            EnergySample(components={Component.GPU: gpus.energy} if gpus.energy else {}),
+        )
+        return _joined(energy, gpus)
 
     def reconfigure(self, settings: Settings) -> None:
         """Go on with other settings from the last tick on, without losing an interval. Paths stay what they were."""
-        states = self._sensors.states()
+        states = self._states()
+        keeps_gpus = (settings.gpus, settings.sensors) == (self.settings.gpus, self.settings.sensors)
         self._sensors.close()
         self._workloads.close()
         self.settings = settings
@@ -123,14 +203,32 @@ class Node:
         self._carbon = CarbonSource(settings.carbon, self._clock)
         self._workloads = self._make_workloads(settings, self._roots, self._clock)
         self._sensors = self._make_sensors(settings, self._roots, self._clock)
-        self._sample_usage()
-        energy = self._isolated("sensors", lambda: self._sensors.resume(states), _NOTHING_READ)
+        gpus = NO_GPUS
+        if not keeps_gpus:
+            self._gpus.close()
+            self._gpus = self._make_gpus(settings, self._roots, self._clock)
+            gpus = self._isolated("gpus", lambda: self._gpus.resume(states), NO_GPUS)
+        self._sample_usage(gpus.pids)
+        energy = self._resumed(states, gpus)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         self._ledger.book_down_time(energy, self._carbon.state(), now_s=now_s, wall_s=wall_s)
 
+    @property
+    def driver_change(self) -> str:
+        """What happened if only a new process can go on reading GPUs; empty as long as this one can."""
+        return self._gpus.driver_change
+
+    def release_gpus(self, seconds: float) -> None:
+        """Let go of the GPU drivers for so long, so that they can be replaced (0: take them again now)."""
+        self._isolated("gpus", lambda: self._gpus.release(seconds), None)
+
+    def _states(self) -> Mapping[DomainKey, CounterState]:
+        return {**self._sensors.states(), **self._gpus.states()}
+
     def missing_required(self) -> tuple[str, ...]:
         """Return the required sensors that gave nothing in the last tick."""
-        return self._sensors.missing_required()
+        working = self._gpus.working_sources()
+        return tuple(name for name in self._sensors.missing_required() if name not in working)
 
     def close(self) -> None:
         """Save everything and release what is open."""
@@ -141,15 +239,18 @@ class Node:
             self._store = None
         self._workloads.close()
         self._sensors.close()
+        self._gpus.close()
 
-    def _sample_usage(self) -> UsageSample:
+    def _sample_usage(self, gpu_pids: Collection[int]) -> UsageSample:
         now_s = self._clock.monotonic_s()
         nothing = UsageSample(
             interval_s=now_s - self._usage_at_s, cpu_count=1, busy_cpu_s=0.0, system_cpu_s=0.0, runs={}
         )
         self._usage_at_s = now_s
         with_memory = Component.DRAM in self._ledger.components
-        return self._isolated("workloads", lambda: self._workloads.sample(with_memory=with_memory), nothing)
+        return self._isolated(
+            "workloads", lambda: self._workloads.sample(with_memory=with_memory, gpu_pids=gpu_pids), nothing
+        )
 
     def _isolated(self, source: str, read: Callable[[], _T], otherwise: _T) -> _T:
         """Return what ``read`` returns; a defect in one source must not take the others down."""
@@ -171,7 +272,7 @@ class Node:
 
     def _learn(self, energy: EnergySample, busy_ratio: float) -> None:
         for name, component in energy.components.items():
-            if component.interval_s > 0 and component.idle_power_w is None:
+            if name is not Component.GPU and component.interval_s > 0 and component.idle_power_w is None:
                 self._learned[name] = self._learned.get(name, LearnedPower()).observed(
                     power_w=component.energy_j / component.interval_s,
                     busy_ratio=busy_ratio,
@@ -179,7 +280,15 @@ class Node:
                     half_life_s=self.settings.baseline.learning_half_life_s,
                 )
 
-    def _finish(self, energy: EnergySample, usage: UsageSample, carbon: CarbonState, *, started_s: float) -> Snapshot:
+    def _finish(
+        self,
+        energy: EnergySample,
+        usage: UsageSample,
+        carbon: CarbonState,
+        gpus: Sequence[GpuTotals],
+        *,
+        started_s: float,
+    ) -> Snapshot:
         """Save, then show: what a scrape has seen is on disk already, so that no restart can step back behind it."""
         now_s = self._clock.monotonic_s()
         if self._store and now_s >= self._next_save_s:
@@ -194,7 +303,7 @@ class Node:
             tick_duration_s=self._clock.monotonic_s() - started_s,
             interval_s=self.settings.sampling.interval_s,
         )
-        return self._ledger.snapshot(energy.domains, carbon, findings, stats)
+        return self._ledger.snapshot(energy.domains, carbon, findings, stats, gpus)
 
     def _open_state(self) -> SavedState:
         path = self.settings.ledger.state_path
@@ -223,8 +332,14 @@ class Node:
             "saved_wall_s": repr(self._clock.wall_s()),
         }
         try:
-            domains = self._sensors.states()
-            store.save(changes, run_totals=totals, domains=domains, learned=self._learned, meta=meta)
+            store.save(
+                changes,
+                run_totals=totals,
+                domains=self._states(),
+                learned=self._learned,
+                gpu_floors={uuid: memory.floors for uuid, memory in self._gpu_memory.items()},
+                meta=meta,
+            )
             if now_s >= self._next_forget_s:
                 self._next_forget_s = now_s + _HISTORY_INTERVAL_S
                 store.forget_old_runs(wall_s=self._clock.wall_s())
@@ -245,3 +360,13 @@ class Node:
 def _busy_ratio(usage: UsageSample) -> float:
     available_s = usage.cpu_count * usage.interval_s
     return min(max(usage.busy_cpu_s / available_s, 0.0), 1.0) if available_s > 0 else 0.0
+
+
+def _joined(energy: EnergySample, gpus: GpuSample) -> EnergySample:
+    """Return what all sensors saw, the GPUs' drivers included; the component is in ``energy`` already."""
+    return replace(
+        energy,
+        domains=[*energy.domains, *gpus.domains],
+        events=[*energy.events, *gpus.events],
+        findings=[*energy.findings, *gpus.findings],
+    )

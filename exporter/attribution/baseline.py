@@ -38,6 +38,21 @@ class BaselineSettings:
     """Seconds after which an observation counts half. One day, because a node's habits repeat daily. Above 0."""
     min_learning_s: float = 600.0
     """Seconds of observation before a learned baseline is used. Not negative."""
+    gpu_idle_power_w: float | None = None
+    """Watts that one GPU draws without load, the same for all of them. None: learned, GPU by GPU. Not negative."""
+    gpu_full_to_idle_ratio: float = 8.0
+    """Power of a GPU at full load over power without load, used until its baseline is learned. At least 1.
+
+    The default is between the ratios of A100 (400 W over 55 W) and H100 boards (700 W over 70 W); a smaller value
+    charges more energy as idle."""
+    gpu_settling_s: float = 30.0
+    """Seconds a GPU must have been quiet before its power counts as idle power: it falls slowly. Not negative."""
+    gpu_min_learning_s: float = 60.0
+    """Seconds of settled quiet before a GPU's learned idle power is used. Not negative.
+
+    Short, because a quiet GPU tells its idle power directly; a CPU's must be found from how power moves with load."""
+    gpu_carry_s: float = 30.0
+    """Seconds for which the last known use of a shared GPU stands in where the driver tells of none. Not negative."""
 
     def configured_w(self, component: Component) -> float | None:
         """Return the configured idle watts of ``component``, or None."""

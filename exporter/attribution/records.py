@@ -43,6 +43,7 @@ class ComponentShares:
         unattributed_j: joules nobody is charged for, by reason; reasons without energy are absent.
         idle_power_w: the baseline that was in force, in watts.
         baseline_origin: where the baseline came from.
+        processes_j: (leaf, active, idle) joules by pid, where the source tells of single processes; else None.
     """
 
     component: Component
@@ -53,3 +54,4 @@ class ComponentShares:
     unattributed_j: Mapping[Reason, float]
     idle_power_w: float
     baseline_origin: BaselineOrigin
+    processes_j: Mapping[int, tuple[int, float, float]] | None = None

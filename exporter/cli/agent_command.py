@@ -16,13 +16,15 @@ from exporter.logs import set_up_logs
 
 __all__ = ["run_agent"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _KILLED_BY = 128
 _DESCRIPTORS = 65_536
 
 
 def run_agent(options: Options, settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT (a second one ends at once); SIGHUP reads the configuration again.
+    """Serve until SIGTERM or SIGINT (a second one ends at once).
+
+    SIGHUP reads the configuration again; SIGUSR1 lets go of the GPU drivers for a while, SIGUSR2 takes them again.
 
     Signals are held back from the first moment and taken by a thread: one that came while the agent is built waits for
     it, and none interrupts the loop where it holds a lock that stopping needs.
@@ -51,6 +53,8 @@ def _obey(agent: Agent) -> None:
         number = signal.sigwait(_SIGNALS)
         if number == signal.SIGHUP:
             agent.request_reload()
+        elif number in (signal.SIGUSR1, signal.SIGUSR2):
+            agent.request_gpu_release(is_wanted=number == signal.SIGUSR1)
         elif is_stopping:
             os._exit(_KILLED_BY + number)
         else:

@@ -9,6 +9,7 @@ from exporter.attribution.baseline import BaselineSettings
 from exporter.carbon.settings import CarbonSettings
 from exporter.exposition.web_settings import WebSettings
 from exporter.ledger.settings import LedgerSettings
+from exporter.sensors.gpu.settings import GpuSettings
 from exporter.sensors.settings import SensorSettings
 from exporter.workloads.rules import RunSettings
 from exporter.workloads.settings import WorkloadSettings
@@ -49,6 +50,8 @@ class Settings:
     """What is written to standard error."""
     sensors: SensorSettings = field(default_factory=SensorSettings)
     """Which sensors are used."""
+    gpus: GpuSettings = field(default_factory=GpuSettings)
+    """How GPUs are read."""
     baseline: BaselineSettings = field(default_factory=BaselineSettings)
     """How idle power is found."""
     workloads: WorkloadSettings = field(default_factory=WorkloadSettings)

@@ -11,7 +11,16 @@ from typing import Any
 
 from exporter import __version__
 from exporter.exposition.labels import clean_label
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, RunTotals, Snapshot, WorkloadTotals
+from exporter.ledger.snapshot import (
+    ENERGY_COLUMNS,
+    GPU_COLUMNS,
+    NO_GPU_USE,
+    SCOPES,
+    GpuTotals,
+    RunTotals,
+    Snapshot,
+    WorkloadTotals,
+)
 
 __all__ = ["runs_document", "snapshot_document"]
 
@@ -29,8 +38,10 @@ def snapshot_document(snapshot: Snapshot) -> bytes:
         {
             "version": 1,
             "agent": {"version": __version__, "interval_s": snapshot.agent.interval_s, "ticks": snapshot.agent.ticks},
+            "simulated": clean_label(snapshot.agent.simulated),
             "taken_s": snapshot.taken_s,
             "components": _components(snapshot),
+            "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
             "emissions_g": dict(snapshot.emissions_g),
             "carbon": _carbon(snapshot),
             "workloads": [_workload(w, snapshot) for w in snapshot.workloads],
@@ -72,6 +83,42 @@ def _components(snapshot: Snapshot) -> _Json:
     return document
 
 
+def _gpu(gpu: GpuTotals) -> _Json:
+    f, reading = gpu.facts, gpu.reading
+    texts = {"uuid": f.uuid, "vendor": f.vendor, "model": f.model, "pci_bus_id": f.pci_bus_id, "source": f.source}
+    return {key: clean_label(value) for key, value in texts.items()} | {
+        "index": f.index,
+        "scope": f.scope,
+        "restricted": f.restricted,
+        "state": gpu.state,
+        "energy_j": gpu.energy_j,
+        "energy_source": gpu.method,
+        "power_w": gpu.power_w,
+        "power_limit_w": reading.power_limit_w if reading else None,
+        "utilization_ratio": reading.utilization_ratio if reading else None,
+        "memory_used_bytes": reading.memory_used_bytes if reading else None,
+        "memory_total_bytes": reading.memory_total_bytes if reading else None,
+        "temperature_celsius": reading.temperature_celsius if reading else None,
+        "instances": [one._asdict() for one in reading.instances] if reading else [],
+        "split": gpu.split,
+        "attributed_ratio": gpu.attributed_ratio,
+        "bare_idle_w": gpu.bare_idle_w,
+        "context_idle_w": gpu.context_idle_w,
+        "baseline": gpu.baseline_origin,
+        "is_idle": gpu.is_idle,
+        "holders": [
+            {key: clean_label(value) for key, value in holder.workload._asdict().items()}
+            | {"run": clean_label(holder.run or ""), "share": holder.share, "unused_share": holder.unused_share}
+            for holder in gpu.holders
+        ],
+    }
+
+
+def _gpu_use(gpu: tuple[float, ...] | None) -> _Json:
+    """Return GPU seconds held, of these unused, and the joules charged for the latter; zeros for who never held one."""
+    return dict(zip(GPU_COLUMNS, gpu or NO_GPU_USE, strict=True))
+
+
 def _energy(energy_j: tuple[float, ...], snapshot: Snapshot) -> _Json:
     document: _Json = {}
     for (component, mode), joules in zip(ENERGY_COLUMNS, energy_j, strict=True):
@@ -90,6 +137,7 @@ def _workload(totals: WorkloadTotals, snapshot: Snapshot) -> _Json:
         "power_w": totals.power_w,
         "energy_j": _energy(totals.energy_j, snapshot),
         "emissions_g": _emissions(totals.emissions_g, snapshot),
+        **_gpu_use(totals.gpu),
     }
 
 
@@ -106,6 +154,9 @@ def _run(totals: RunTotals, snapshot: Snapshot) -> _Json:
         "power_w": totals.power_w,
         "energy_j": _energy(totals.energy_j, snapshot),
         "emissions_g": _emissions(totals.emissions_g, snapshot),
+        "gpus": totals.gpus,
+        "unused_gpus": totals.unused_gpus,
+        **_gpu_use(totals.gpu),
     }
 
 

@@ -42,6 +42,7 @@ class Family:
 
 
 _WORKLOAD = ("kind", "namespace", "name", "container")
+_GPU = ("gpu", "gpu_uuid")
 _AT_TICK = "Updated once per tick, the same for every scraper until the next."
 
 
@@ -135,6 +136,91 @@ CATALOGUE: tuple[Family, ...] = (
         f"{_AT_TICK}",
         "sensors",
     ),
+    # GPUs
+    _counter(
+        "gpu_energy_joules_total",
+        "joules",
+        _GPU,
+        "Energy of one GPU board (or module, see wattribute_gpu_info) since it was first read on this boot, from its "
+        f"energy counter, else from its power, integrated. {_AT_TICK}",
+        "sensors",
+    ),
+    _gauge(
+        "gpu_power_watts",
+        "watts",
+        _GPU,
+        f"Mean power of one GPU over the last tick, from the same source as its energy. {_AT_TICK}",
+        "sensors",
+    ),
+    _gauge(
+        "gpu_power_limit_watts",
+        "watts",
+        _GPU,
+        "Power limit in force of one GPU, from its driver; short peaks exceed it. Cached for a minute.",
+        "sensors",
+    ),
+    _gauge(
+        "gpu_idle_power_watts",
+        "watts",
+        (*_GPU, "floor"),
+        "Power one GPU draws while nothing runs on it, as used to split idle from active energy: bare, and with a "
+        f"context resident; configured, learned or a prior, see wattribute_gpu_split_info. {_AT_TICK}",
+        "attribution",
+    ),
+    _gauge(
+        "gpu_utilization_ratio",
+        "ratio",
+        _GPU,
+        "Share of time in which anything ran on one GPU, from its driver, over its last sampling period; says nothing "
+        f"of how much of the GPU was busy. {_AT_TICK}",
+        "sensors",
+    ),
+    _gauge("gpu_memory_used_bytes", "bytes", _GPU, f"Memory of one GPU in use, from its driver. {_AT_TICK}", "sensors"),
+    _gauge("gpu_memory_size_bytes", "bytes", _GPU, f"Memory of one GPU, from its driver. {_AT_TICK}", "sensors"),
+    _gauge(
+        "gpu_temperature_celsius",
+        "celsius",
+        _GPU,
+        f"Chip temperature of one GPU, from its driver. {_AT_TICK}",
+        "sensors",
+    ),
+    _gauge(
+        "gpu_attributed_ratio",
+        "ratio",
+        _GPU,
+        "Share of one GPU's energy of the last tick that some workload is charged for; the rest is in "
+        f"wattribute_node_unattributed_energy_joules_total. From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _gauge(
+        "gpu_unused_ratio",
+        "ratio",
+        _GPU,
+        "Share of one GPU that was held in the last tick while nothing ran on it: 0 unless it is held and idle, 1 if "
+        f"all of it is. From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _info(
+        "gpu_info",
+        (*_GPU, "vendor", "model", "pci_bus_id", "scope", "energy_source"),
+        "Facts of one GPU from its driver: what its energy covers (gpu, module) and what it comes from (counter, "
+        f"power, none). {_AT_TICK}",
+        "sensors",
+    ),
+    _info(
+        "gpu_split_info",
+        (*_GPU, "method", "baseline"),
+        "How the active energy of one GPU was split in the last tick (exclusive, time_sliced, carried, equal, "
+        "mps_declared, mps_equal, mig, none, device) and the origin of its idle power (configured, learned, prior). "
+        f"From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _info(
+        "gpu_instance_info",
+        (*_GPU, "instance", "instance_uuid", "profile"),
+        f"Partitions (MIG) of one GPU now, from its driver. {_AT_TICK}",
+        "sensors",
+    ),
     # Workloads
     _counter(
         "workload_energy_joules_total",
@@ -152,6 +238,30 @@ CATALOGUE: tuple[Family, ...] = (
         "Greenhouse gases in grams of CO2 equivalent charged to a workload, integrated tick by tick in the ledger. "
         f"{_AT_TICK}",
         "ledger",
+    ),
+    _counter(
+        "workload_gpu_held_seconds_total",
+        "seconds",
+        _WORKLOAD,
+        "Seconds times GPUs that a workload held on this node, by an allotment or a context; partitions count as "
+        f"fractions. From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _counter(
+        "workload_gpu_unused_seconds_total",
+        "seconds",
+        _WORKLOAD,
+        "Of wattribute_workload_gpu_held_seconds_total, those in which nothing ran on the GPU: waste. "
+        f"From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _counter(
+        "workload_gpu_unused_energy_joules_total",
+        "joules",
+        _WORKLOAD,
+        "Idle energy charged to a workload for GPUs on which nothing ran: waste; contained in its energy of mode idle. "
+        f"From attribution. {_AT_TICK}",
+        "attribution",
     ),
     # Training runs
     _counter(
@@ -202,11 +312,49 @@ CATALOGUE: tuple[Family, ...] = (
         "workloads",
     ),
     _counter(
+        "run_gpu_held_seconds_total",
+        "seconds",
+        ("run",),
+        "Seconds times GPUs that a training run held on this node, by an allotment or a context; partitions count as "
+        f"fractions. From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _counter(
+        "run_gpu_unused_seconds_total",
+        "seconds",
+        ("run",),
+        "Of wattribute_run_gpu_held_seconds_total, those in which nothing ran on the GPU: waste. From attribution. "
+        f"{_AT_TICK}",
+        "attribution",
+    ),
+    _counter(
+        "run_gpu_unused_energy_joules_total",
+        "joules",
+        ("run",),
+        "Idle energy charged to a training run for GPUs on which nothing ran: waste; contained in its energy of mode "
+        f"idle. From attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _gauge(
+        "run_gpus",
+        "",
+        ("run",),
+        f"GPUs that the run holds on this node now, by an allotment or a context; from attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _gauge(
+        "run_unused_gpus",
+        "",
+        ("run",),
+        f"Of wattribute_run_gpus, those on which nothing ran in the last tick; from attribution. {_AT_TICK}",
+        "attribution",
+    ),
+    _counter(
         "process_energy_joules_total",
         "joules",
         ("run", "rank", "pid", "component", "mode"),
-        "Energy of one training process, from a split of its run by CPU time; limited in number, contained in the run. "
-        f"{_AT_TICK}",
+        "Energy of one training process, from a split of its run: GPU energy by what it used and held itself, all "
+        f"other by CPU time; limited in number, contained in the run. {_AT_TICK}",
         "attribution",
     ),
     # The grid
@@ -324,6 +472,20 @@ CATALOGUE: tuple[Family, ...] = (
         "seconds",
         (),
         f"Unix time of the last successful load of the configuration, from the agent. {_AT_TICK}",
+        "agent",
+    ),
+    _gauge(
+        "process_view_restricted",
+        "",
+        (),
+        "Whether this agent is kept from seeing the host's process ids (1), so that GPU drivers hide processes from "
+        f"it; hostPID mends it. From /proc. {_AT_TICK}",
+        "workloads",
+    ),
+    _info(
+        "simulated_info",
+        ("what",),
+        "Present only where what this page shows is simulated and not measured. Constant.",
         "agent",
     ),
     _info("build_info", ("version",), "Version of the running agent, from the package. Constant.", "agent"),

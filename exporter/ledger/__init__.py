@@ -8,9 +8,12 @@ from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
 from exporter.ledger.snapshot import (
     ENERGY_COLUMNS,
+    GPU_COLUMNS,
     SCOPES,
     AgentStats,
     ComponentTotals,
+    GpuHolder,
+    GpuTotals,
     ProcessTotals,
     RunTotals,
     Scope,
@@ -20,9 +23,12 @@ from exporter.ledger.snapshot import (
 
 __all__ = [
     "ENERGY_COLUMNS",
+    "GPU_COLUMNS",
     "SCOPES",
     "AgentStats",
     "ComponentTotals",
+    "GpuHolder",
+    "GpuTotals",
     "Ledger",
     "LedgerSettings",
     "ProcessTotals",

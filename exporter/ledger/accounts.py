@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from exporter.attribution.records import Mode
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, WorkloadTotals
+from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS, NO_GPU_USE, SCOPES, WorkloadTotals
 from exporter.sensors.records import Component
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
@@ -64,20 +64,35 @@ class Account:
         key: the leaf they are of; None for sums and for processes.
         energy_j: joules by ``ENERGY_COLUMNS``.
         emissions_g: grams by ``SCOPES``.
+        gpu: GPUs held, by ``GPU_COLUMNS``.
+        gpu_born_s: boot-clock time at which it first held one; infinite: it never did.
         power_w: watts booked in the last interval.
         shown: the totals as last shown, or None since they changed.
     """
 
-    __slots__ = ("emissions_g", "energy_j", "key", "power_w", "shown")
+    __slots__ = ("emissions_g", "energy_j", "gpu", "gpu_born_s", "key", "power_w", "shown")
 
     def __init__(
-        self, energy_j: Iterable[float] = (), emissions_g: Iterable[float] = (), *, key: LeafKey | None = None
+        self,
+        energy_j: Iterable[float] = (),
+        emissions_g: Iterable[float] = (),
+        gpu: Iterable[float] = (),
+        *,
+        key: LeafKey | None = None,
     ) -> None:
         self.key = key
         self.energy_j = list(energy_j) or [0.0] * len(ENERGY_COLUMNS)
         self.emissions_g = list(emissions_g) or [0.0] * len(SCOPES)
+        self.gpu = list(gpu) or [0.0] * len(GPU_COLUMNS)
+        self.gpu_born_s = -math.inf if any(self.gpu) else math.inf
         self.power_w = 0.0
         self.shown: WorkloadTotals | None = None
+
+    def gpu_use(self, now_s: float) -> tuple[float, ...] | None:
+        """Return ``gpu`` as it is shown: None for who never held one, zeros when it is shown first."""
+        if math.isinf(self.gpu_born_s) and self.gpu_born_s > 0:
+            return None
+        return NO_GPU_USE if self.gpu_born_s == now_s else tuple(self.gpu)
 
     def absorb(self, other: Account) -> None:
         """Add the totals of ``other``, which is to be dropped afterwards. Rounds up: no sum over accounts may fall."""
@@ -85,6 +100,9 @@ class Account:
             self.energy_j[i] = _sum_rounded_up(self.energy_j[i], joules)
         for i, grams in enumerate(other.emissions_g):
             self.emissions_g[i] = _sum_rounded_up(self.emissions_g[i], grams)
+        for i, amount in enumerate(other.gpu):
+            self.gpu[i] = _sum_rounded_up(self.gpu[i], amount)
+        self.gpu_born_s = min(self.gpu_born_s, other.gpu_born_s)
         self.power_w += other.power_w
         self.shown = None
 
@@ -119,7 +137,9 @@ def added_up(accounts: Sequence[Account]) -> Account:
     total = Account(
         [math.fsum(parts) for parts in zip(*[account.energy_j for account in accounts], strict=True)],
         [math.fsum(parts) for parts in zip(*[account.emissions_g for account in accounts], strict=True)],
+        [math.fsum(parts) for parts in zip(*[account.gpu for account in accounts], strict=True)],
     )
+    total.gpu_born_s = min([account.gpu_born_s for account in accounts], default=math.inf)
     total.power_w = sum([account.power_w for account in accounts])
     return total
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from exporter.attribution.gpu_records import GpuShares
 from exporter.attribution.records import ComponentShares, Reason
 from exporter.carbon.records import NO_CARBON, CarbonState
 from exporter.health import EventKind, Finding, SourceEvent
@@ -25,6 +26,7 @@ from exporter.ledger.accounts import (
     RunRecord,
     added_up,
 )
+from exporter.ledger.holdings import HeldGpus, book_holdings
 from exporter.ledger.newborn import without_newborn
 from exporter.ledger.processes import ProcessAccounts
 from exporter.ledger.saved import SavedState, StateChanges
@@ -34,6 +36,7 @@ from exporter.ledger.snapshot import (
     SCOPES,
     AgentStats,
     ComponentTotals,
+    GpuTotals,
     RunTotals,
     Scope,
     Snapshot,
@@ -74,6 +77,7 @@ class Ledger:
         self._next_expiry_s = 0.0
         self._now_s = 0.0
         self._wall_s = 0.0
+        self._gpus_held: HeldGpus = {}
         self._changes = StateChanges()
 
     @property
@@ -104,10 +108,12 @@ class Ledger:
         *,
         now_s: float,
         wall_s: float,
+        gpus: Sequence[GpuShares] = (),
     ) -> None:
         """Book one interval: the split of every component, and who was seen alive at its end.
 
-        ``shares`` holds one entry per component of ``energy`` and is aligned with ``usage.leaves``.
+        ``shares`` holds one entry per component of ``energy`` and is aligned with ``usage.leaves``; ``gpus`` says who
+        holds which GPU, by the same leaves.
         """
         self._now_s, self._wall_s = now_s, wall_s
         accounts = self._see(usage)
@@ -122,6 +128,7 @@ class Ledger:
             for reason, joules in share.unattributed_j.items():
                 self._add_unattributed(share.component, reason, joules)
             self._book_leaves(share, accounts, g_per_j)
+        self._gpus_held = book_holdings(gpus, accounts, self._touch, now_s=now_s)
         limit = self.settings.max_processes
         self._processes.book(shares, usage, runs=self._runs.keys(), limit=limit, now_s=now_s)
         self.count(energy.events)
@@ -293,6 +300,7 @@ class Ledger:
         carbon: CarbonState = NO_CARBON,
         findings: Sequence[Finding] = (),
         agent: AgentStats | None = None,
+        gpus: Sequence[GpuTotals] = (),
     ) -> Snapshot:
         """Return the immutable totals of this moment.
 
@@ -320,6 +328,7 @@ class Ledger:
             processes=self._processes.totals(now_s=self._now_s),
             domains=tuple(domains),
             carbon=carbon,
+            gpus=tuple(gpus),
             findings=tuple(findings),
             event_counts=dict(self._event_counts),
             agent=agent or AgentStats(),
@@ -328,17 +337,25 @@ class Ledger:
 
     def _workload_totals(self, workload: WorkloadId, account: Account) -> WorkloadTotals:
         if self._born_s[workload] == self._now_s:
-            return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w)
+            gpu = account.gpu_use(self._now_s)
+            return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w, gpu)
         if account.shown is None:
             energy_j, grams = tuple(account.energy_j), tuple(account.emissions_g)
-            account.shown = WorkloadTotals(workload, energy_j, grams, account.power_w)
+            account.shown = WorkloadTotals(workload, energy_j, grams, account.power_w, account.gpu_use(self._now_s))
         return account.shown
 
     def _run_totals(self, record: RunRecord, account: Account) -> RunTotals:
-        if record.born_s == self._now_s:
-            return RunTotals(record.facts, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w, record.seen_wall_s)
+        held = self._gpus_held.get(record.facts.key, {})
+        is_newborn = record.born_s == self._now_s
         return RunTotals(
-            record.facts, tuple(account.energy_j), tuple(account.emissions_g), account.power_w, record.seen_wall_s
+            record.facts,
+            _ZERO_ENERGY if is_newborn else tuple(account.energy_j),
+            _ZERO_EMISSIONS if is_newborn else tuple(account.emissions_g),
+            account.power_w,
+            record.seen_wall_s,
+            account.gpu_use(self._now_s),
+            len(held),
+            sum(held.values()),
         )
 
     def restore(self, saved: SavedState) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from exporter.ledger.accounts import COLUMNS_OF
-from exporter.ledger.snapshot import ProcessTotals, RunTotals, Snapshot, WorkloadTotals
+from exporter.ledger.snapshot import NO_GPU_USE, ProcessTotals, RunTotals, Snapshot, WorkloadTotals
 from exporter.sensors.records import Component
 
 __all__ = ["without_newborn"]
@@ -21,6 +21,8 @@ def without_newborn(snapshot: Snapshot, components: Collection[Component], *, em
 
     def withheld(totals: _Totals) -> _Totals:
         energy_j = tuple(0.0 if i in hidden else joules for i, joules in enumerate(totals.energy_j))
+        if Component.GPU in components and not isinstance(totals, ProcessTotals) and totals.gpu is not None:
+            totals = totals._replace(gpu=NO_GPU_USE)
         if emissions and not isinstance(totals, ProcessTotals):
             return totals._replace(energy_j=energy_j, emissions_g=(0.0,) * len(totals.emissions_g))
         return totals._replace(energy_j=energy_j)

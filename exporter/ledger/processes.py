@@ -44,8 +44,9 @@ class ProcessAccounts:
         limit: int,
         now_s: float,
     ) -> None:
-        """Charge every process of ``runs`` its part, by CPU time, of what its leaf was charged in this interval.
+        """Charge every process of ``runs`` its part of what its leaf was charged in this interval.
 
+        GPU energy goes by what the process itself used and held, all other by CPU time.
         Newcomers beyond ``limit`` get no account. Processes are read at other instants than their group: where they
         used more than the leaf is known to have used, they share what it was charged.
         """
@@ -86,10 +87,12 @@ def _used_s(usage: UsageSample) -> dict[int, float]:
 
 
 def _charge(account: Account, process: ProcessUsage, shares: Sequence[ComponentShares], *, leaf_cpu_s: float) -> None:
-    if process.cpu_s <= 0:
-        return
-    part = process.cpu_s / leaf_cpu_s
+    part = process.cpu_s / leaf_cpu_s if process.cpu_s > 0 else 0.0
     for share in shares:
+        if share.processes_j is None:
+            active_j, idle_j = share.active_j[process.leaf] * part, share.idle_j[process.leaf] * part
+        else:
+            _, active_j, idle_j = share.processes_j.get(process.pid, (process.leaf, 0.0, 0.0))
         if share.component in ACTIVE_COLUMN:
-            account.energy_j[ACTIVE_COLUMN[share.component]] += share.active_j[process.leaf] * part
-        account.energy_j[IDLE_COLUMN[share.component]] += share.idle_j[process.leaf] * part
+            account.energy_j[ACTIVE_COLUMN[share.component]] += active_j
+        account.energy_j[IDLE_COLUMN[share.component]] += idle_j

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.attribution.baseline import LearnedPower
+from exporter.attribution.gpu_floors import Floors
 from exporter.attribution.records import Reason
 from exporter.health import EventKind
 from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
@@ -18,7 +19,7 @@ __all__ = ["SavedState", "StateChanges"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedState:
-    """The state of an earlier process. Everything but ``learned`` is empty if it is of another boot.
+    """The state of an earlier process. Everything but what was learned is empty if it is of another boot.
 
     Attributes:
         saved_at_s: boot-clock time of the save, or 0 if there is nothing to go on from.
@@ -26,6 +27,7 @@ class SavedState:
         components, unattributed_j, emissions_g, event_counts, accounts, processes, runs: see ``Ledger``.
         domains: the hardware counters at the save.
         learned: what was learned of each component's idle power, on this or an earlier boot.
+        gpu_floors: the same of each GPU, by UUID.
     """
 
     saved_at_s: float = 0.0
@@ -40,6 +42,7 @@ class SavedState:
     runs: Sequence[RunRecord] = ()
     domains: Mapping[DomainKey, CounterState] = field(default_factory=dict)
     learned: Mapping[Component, LearnedPower] = field(default_factory=dict)
+    gpu_floors: Mapping[str, Floors] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,15 +1,15 @@
 """The tables of the state file. Column names carry units; the order of the totals is that of ``ENERGY_COLUMNS``."""
 
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES
+from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS, SCOPES
 
-__all__ = ["ENERGY_NAMES", "GRAM_NAMES", "SCHEMA", "SCHEMA_VERSION"]
+__all__ = ["ENERGY_NAMES", "GRAM_NAMES", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ENERGY_NAMES = tuple(f"{component}_{mode}_j" for component, mode in ENERGY_COLUMNS)
 GRAM_NAMES = tuple(f"{scope}_g" for scope in SCOPES)
 
 _ENERGY = ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in ENERGY_NAMES)
-_TOTALS = f"{_ENERGY}, " + ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in GRAM_NAMES)
+_TOTALS = f"{_ENERGY}, " + ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in (*GRAM_NAMES, *GPU_COLUMNS))
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,9 +27,20 @@ CREATE TABLE IF NOT EXISTS domain(source TEXT, domain TEXT, device TEXT, raw TEX
     total_j REAL NOT NULL, PRIMARY KEY(source, domain, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS learned(component TEXT PRIMARY KEY, weight_s REAL, mean_busy_ratio REAL, mean_power_w REAL,
     busy_spread REAL, power_spread REAL, joint_spread REAL, lowest_power_w REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gpu_floor(gpu_uuid TEXT PRIMARY KEY, bare_w REAL, bare_observed_s REAL, context_w REAL,
+    context_observed_s REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, key TEXT NOT NULL, boot_id TEXT NOT NULL, started_s REAL,
     seen_s REAL, ended_s REAL, is_live INTEGER NOT NULL DEFAULT 1, facts TEXT, {_TOTALS});
 CREATE INDEX IF NOT EXISTS run_by_key ON run(key);
 CREATE INDEX IF NOT EXISTS run_by_time ON run(seen_s);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+MIGRATIONS = {
+    1: "".join(
+        f"ALTER TABLE {table} ADD COLUMN {name} REAL NOT NULL DEFAULT 0;\n"
+        for table in ("leaf", "run")
+        for name in GPU_COLUMNS
+    ),
+}
+"""What brings a file of the version in the key to the next one, before ``SCHEMA`` adds the tables that are new."""

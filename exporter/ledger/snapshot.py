@@ -9,17 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from exporter.attribution.gpu_records import SplitMethod
 from exporter.attribution.records import BaselineOrigin, Mode, Reason
 from exporter.carbon.records import CarbonState
-from exporter.health import EventKind, Finding
+from exporter.health import EventKind, Finding, State
+from exporter.sensors.gpu.energy import EnergyMethod
+from exporter.sensors.gpu.records import GpuFacts, GpuReading
 from exporter.sensors.records import Component, DomainTotal, Quality
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
 __all__ = [
     "ENERGY_COLUMNS",
+    "GPU_COLUMNS",
+    "NO_GPU_USE",
     "SCOPES",
     "AgentStats",
     "ComponentTotals",
+    "GpuHolder",
+    "GpuTotals",
     "ProcessTotals",
     "RunTotals",
     "Scope",
@@ -40,6 +47,11 @@ ENERGY_COLUMNS: tuple[tuple[Component, Mode], ...] = (
     (Component.OTHER, Mode.IDLE),
 )
 """What the entries of every ``energy_j`` tuple below mean. The platform's rest has no active part."""
+
+GPU_COLUMNS = ("gpu_held_s", "gpu_unused_s", "gpu_unused_j")
+"""What the entries of every ``gpu`` tuple below mean: seconds times GPUs held, of these those in which nothing ran on
+them, and the idle joules charged for the latter, which are contained in the energy. None: it never held a GPU."""
+NO_GPU_USE = (0.0,) * len(GPU_COLUMNS)
 
 
 class ComponentTotals(NamedTuple):
@@ -73,16 +85,67 @@ class WorkloadTotals(NamedTuple):
     energy_j: tuple[float, ...]
     emissions_g: tuple[float, ...]
     power_w: float
+    gpu: tuple[float, ...] | None = None
 
 
 class RunTotals(NamedTuple):
-    """One run on this node: joules by ``ENERGY_COLUMNS``, grams by ``SCOPES``, watts over the last interval."""
+    """One run on this node: joules by ``ENERGY_COLUMNS``, grams by ``SCOPES``, watts over the last interval.
+
+    ``gpu`` is by ``GPU_COLUMNS``; ``gpus`` and ``unused_gpus`` are how many it holds now, and of these how many are
+    idle.
+    """
 
     facts: RunFacts
     energy_j: tuple[float, ...]
     emissions_g: tuple[float, ...]
     power_w: float
     last_seen_s: float
+    gpu: tuple[float, ...] | None = None
+    gpus: int = 0
+    unused_gpus: int = 0
+
+
+class GpuHolder(NamedTuple):
+    """Who holds a GPU, or part of it: share of the GPU, and of that the share on which nothing ran."""
+
+    workload: WorkloadId
+    run: RunKey | None
+    share: float
+    unused_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuTotals:
+    """One GPU.
+
+    Attributes:
+        facts: what it is.
+        state: up, degraded or down.
+        energy_j: joules since it was first read on this boot, never decreasing.
+        power_w: mean power over the last interval, or None where nothing was read in it.
+        method: what the joules come from: counter, power, none.
+        reading: the driver's other readings of the last tick, or None.
+        split: how its active energy was split in the last tick, or empty before the first.
+        attributed_ratio: how much of its energy somebody was charged for in the last tick, or None.
+        bare_idle_w, context_idle_w: idle power in force: bare, and with a context resident; None before the first.
+        baseline_origin: where they come from.
+        is_idle: whether nothing ran on it in the last interval.
+        holders: who holds it.
+    """
+
+    facts: GpuFacts
+    state: State
+    energy_j: float
+    power_w: float | None
+    method: EnergyMethod
+    reading: GpuReading | None = None
+    split: SplitMethod | Literal[""] = ""
+    attributed_ratio: float | None = None
+    bare_idle_w: float | None = None
+    context_idle_w: float | None = None
+    baseline_origin: BaselineOrigin | None = None
+    is_idle: bool = False
+    holders: Sequence[GpuHolder] = ()
 
 
 class ProcessTotals(NamedTuple):
@@ -105,6 +168,7 @@ class AgentStats:
         interval_s: the configured interval.
         config_reload_ok: whether the configuration in force is the one on disk, as far as tried.
         config_loaded_s: wall-clock time of the last successful load.
+        simulated: what of all this is simulated, in words; empty: nothing.
     """
 
     ticks: int = 0
@@ -113,6 +177,7 @@ class AgentStats:
     interval_s: float = 5.0
     config_reload_ok: bool = True
     config_loaded_s: float = 0.0
+    simulated: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +193,7 @@ class Snapshot:
         workloads: workloads alive or within retention.
         runs: runs alive or within retention.
         processes: training processes alive or within retention.
+        gpus: every GPU that is there, or was until lately.
         domains: raw domains, unwrapped; overlapping.
         carbon: the intensity in force.
         findings: the state of every source.
@@ -145,6 +211,7 @@ class Snapshot:
     processes: Sequence[ProcessTotals]
     domains: Sequence[DomainTotal]
     carbon: CarbonState
+    gpus: Sequence[GpuTotals] = ()
     findings: Sequence[Finding] = ()
     event_counts: Mapping[tuple[EventKind, str, str], float] = field(default_factory=dict)
     agent: AgentStats = field(default_factory=AgentStats)

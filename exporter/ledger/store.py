@@ -17,12 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from exporter.attribution.baseline import LearnedPower
+from exporter.attribution.gpu_floors import Floor, Floors
 from exporter.attribution.records import Reason
 from exporter.errors import StateError
 from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
 from exporter.ledger.saved import SavedState, StateChanges
-from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, SCHEMA, SCHEMA_VERSION
-from exporter.ledger.snapshot import ComponentTotals
+from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, MIGRATIONS, SCHEMA, SCHEMA_VERSION
+from exporter.ledger.snapshot import GPU_COLUMNS, ComponentTotals
 from exporter.sensors.records import Component, CounterState, DomainKey
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
@@ -30,9 +31,13 @@ __all__ = ["Store"]
 
 _RUNS_INTERVAL_S = 30.0
 _SECONDS_PER_DAY = 86_400
-_TOTALS = (*ENERGY_NAMES, *GRAM_NAMES)
+_TOTALS = (*ENERGY_NAMES, *GRAM_NAMES, *GPU_COLUMNS)
 _PLACES = ",".join("?" * len(_TOTALS))
-_PUT_LEAF = f"INSERT OR REPLACE INTO leaf VALUES (?,?,?,?,?,{_PLACES})"  # noqa: S608 - fixed column names
+_PUT_LEAF = (  # fixed column names
+    f"INSERT OR REPLACE INTO leaf(kind, namespace, name, container, run, {', '.join(_TOTALS)}) "  # noqa: S608
+    f"VALUES (?,?,?,?,?,{_PLACES})"
+)
+_GET_LEAVES = f"SELECT kind, namespace, name, container, run, {', '.join(_TOTALS)} FROM leaf"  # noqa: S608
 _PUT_PROCESS = f"INSERT OR REPLACE INTO process VALUES (?,?,?,{','.join('?' * len(ENERGY_NAMES))})"  # noqa: S608
 _PUT_RUN = (  # fixed column names
     "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, "  # noqa: S608
@@ -112,16 +117,20 @@ class Store:
             for row in self._db.execute("SELECT * FROM learned")
             if row[0] in set(Component)
         }
+        gpu_floors = {
+            row[0]: Floors(Floor(*row[1:3]), Floor(*row[3:5])) for row in self._db.execute("SELECT * FROM gpu_floor")
+        }
         meta = dict(self._db.execute("SELECT key, value FROM meta"))
         saved_at_s = float(meta.get("saved_at_s", 0.0))
         if not self._boot_id or meta.get("boot_id") != self._boot_id or saved_at_s > now_s:
             self._forget_boot()
-            return SavedState(learned=learned)
+            return SavedState(learned=learned, gpu_floors=gpu_floors)
         return SavedState(
             saved_at_s=saved_at_s,
             ticks=int(meta.get("ticks", 0)),
             late_ticks=int(meta.get("late_ticks", 0)),
             learned=learned,
+            gpu_floors=gpu_floors,
             components=self._components(),
             unattributed_j={
                 (Component(row[0]), Reason(row[1])): row[2] for row in self._db.execute("SELECT * FROM unattributed")
@@ -146,9 +155,11 @@ class Store:
 
     def _accounts(self) -> dict[LeafKey, Account]:
         accounts = {}
-        for row in self._db.execute("SELECT * FROM leaf"):
+        for row in self._db.execute(_GET_LEAVES):
             key = LeafKey(WorkloadId(*row[:4]), RunKey(row[4]) if row[4] else None)
-            accounts[key] = Account(row[5 : 5 + len(ENERGY_NAMES)], row[5 + len(ENERGY_NAMES) :])
+            totals = dict(zip(_TOTALS, row[5:], strict=True))
+            parts = ([totals[name] for name in names] for names in (ENERGY_NAMES, GRAM_NAMES, GPU_COLUMNS))
+            accounts[key] = Account(*parts)
         return accounts
 
     def _live_runs(self, saved_at_s: float) -> list[RunRecord]:
@@ -179,6 +190,7 @@ class Store:
         run_totals: Mapping[RunKey, Account],
         domains: Mapping[DomainKey, CounterState],
         learned: Mapping[Component, LearnedPower],
+        gpu_floors: Mapping[str, Floors],
         meta: Mapping[str, str],
     ) -> None:
         """Write all changes in one transaction: after a crash either all or none of them are there.
@@ -217,6 +229,10 @@ class Store:
                 [(component, *state) for component, state in learned.items()],
             )
             put(
+                "INSERT OR REPLACE INTO gpu_floor VALUES (?,?,?,?,?)",
+                [(uuid, *floors.bare, *floors.context) for uuid, floors in gpu_floors.items()],
+            )
+            put(
                 "INSERT OR REPLACE INTO meta VALUES (?,?)",
                 [*meta.items(), ("boot_id", self._boot_id), ("saved_at_s", repr(changes.now_s))],
             )
@@ -245,7 +261,7 @@ class Store:
         ended_s = None if facts.is_alive else record.seen_wall_s
         values = (facts.started_s, record.seen_wall_s, ended_s, json.dumps(asdict(facts)))
         row_id = self._run_ids[facts.key]
-        self._db.execute(_PUT_RUN, (*values, *totals.energy_j, *totals.emissions_g, row_id))
+        self._db.execute(_PUT_RUN, (*values, *totals.energy_j, *totals.emissions_g, *totals.gpu, row_id))
 
     def forget_old_runs(self, *, wall_s: float) -> None:
         """Delete runs from the history that ended longer ago than the configured days."""
@@ -275,7 +291,7 @@ class Store:
 def _leaf_rows(changes: StateChanges) -> Iterator[tuple[object, ...]]:
     for key in changes.accounts if changes.is_full else changes.leaves:
         account = changes.accounts[key]
-        yield (*key.workload, key.run or "", *account.energy_j, *account.emissions_g)
+        yield (*key.workload, key.run or "", *account.energy_j, *account.emissions_g, *account.gpu)
 
 
 def _lock(path: Path) -> int:
@@ -308,5 +324,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StateError(f"state file {path} is from a newer version of wattribute; move it away to go on")
+    while version in MIGRATIONS:
+        db.executescript(f"BEGIN;\n{MIGRATIONS[version]}PRAGMA user_version = {version + 1};\nCOMMIT;")
+        version += 1
     db.executescript(SCHEMA)
     db.execute("SELECT count(*) FROM run").fetchone()

@@ -41,6 +41,11 @@ UNCERTAINTY_RATIOS = {
     "hwmon_rail": 0.10,
     # ACPI 4.0 power meters of servers: accuracy is the maker's and rarely stated. Judgement.
     "platform": 0.10,
+    # Boards of many makers are off by up to 5 % in proportion, in steady state: Yang, Adamek and Armour, "Part-time
+    # Power Measurements: nvidia-smi's Lack of Attention", SC24. That the counter is no worse is our judgement.
+    "gpu_counter": 0.05,
+    # Readings of part of the time only (a quarter on A100 and H100, the same paper), every few seconds. Judgement.
+    "gpu_power": 0.10,
     # Thermal design power and utilisation of a known model, on bare metal and as a share of one. Judgement.
     "estimate_known": 0.50,
     "estimate_known_virtual": 0.60,

@@ -122,18 +122,28 @@ class EnergySample:
 class EnergySensors(Protocol):
     """What the loop needs of the sensors; ``SensorSet`` is the implementation."""
 
-    def resume(self, states: Mapping[DomainKey, CounterState]) -> EnergySample:
+    def resume(
+        self,
+        states: Mapping[DomainKey, CounterState],
+        *,
+        gpu: ComponentEnergy | None = None,
+        is_gpu_whole: bool = True,
+    ) -> EnergySample:
         """Read every domain once and return what the hardware counted since ``states`` were saved.
 
-        Domains without a saved state start at zero joules. Called once, before the first ``sample``.
+        Domains without a saved state start at zero joules. Called once, before the first ``sample``. ``gpu`` as there.
         """
         ...
 
-    def sample(self, *, busy_ratio: float) -> EnergySample:
+    def sample(
+        self, *, busy_ratio: float, gpu: ComponentEnergy | None = None, is_gpu_whole: bool = True
+    ) -> EnergySample:
         """Read every domain and return what was drawn since the previous call.
 
-        ``busy_ratio`` is the share of the node's CPU time that was not idle in the interval, 0–1; models
-        of machines without a sensor need it, and a frozen counter shows by it.
+        ``gpu`` is what the GPUs drew meanwhile: it becomes a component, and a platform's meter holds it too;
+        ``is_gpu_whole`` False: some GPU's joules come later. ``busy_ratio`` is the share of the node's CPU time that
+        was not idle in the interval, 0–1; models of machines without a sensor need it, and a frozen counter shows by
+        it.
         """
         ...
 

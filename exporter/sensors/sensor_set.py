@@ -70,7 +70,13 @@ class SensorSet:
         self._sampled_at_s: float | None = None
         self._has_measured_cpu = False
 
-    def resume(self, states: Mapping[DomainKey, CounterState]) -> EnergySample:
+    def resume(
+        self,
+        states: Mapping[DomainKey, CounterState],
+        *,
+        gpu: ComponentEnergy | None = None,
+        is_gpu_whole: bool = True,
+    ) -> EnergySample:
         """Look for sensors, read every domain once, and return what was counted since ``states`` were saved.
 
         A domain without a saved state starts at zero and gives nothing yet. While the agent was away longer than
@@ -80,11 +86,13 @@ class SensorSet:
             group.restore(states)
         measuring = {group.name for group in self._groups} - (set() if self._settings.allow_virtual else {RAPL_VIRTUAL})
         self._has_measured_cpu = any(key.source in measuring and key.domain == "package" for key in states)
-        return self._sample(busy_ratio=0.0)
+        return self._sample(busy_ratio=0.0, gpu=gpu, is_gpu_whole=is_gpu_whole)
 
-    def sample(self, *, busy_ratio: float) -> EnergySample:
+    def sample(
+        self, *, busy_ratio: float, gpu: ComponentEnergy | None = None, is_gpu_whole: bool = True
+    ) -> EnergySample:
         """Read every domain and return what was drawn since the previous call, as ``EnergySensors`` says."""
-        return self._sample(busy_ratio=busy_ratio)
+        return self._sample(busy_ratio=busy_ratio, gpu=gpu, is_gpu_whole=is_gpu_whole)
 
     def states(self) -> Mapping[DomainKey, CounterState]:
         """Return what must be saved so that a later ``resume`` can go on."""
@@ -102,7 +110,7 @@ class SensorSet:
         for group in self._groups:
             group.close()
 
-    def _sample(self, *, busy_ratio: float) -> EnergySample:
+    def _sample(self, *, busy_ratio: float, gpu: ComponentEnergy | None, is_gpu_whole: bool) -> EnergySample:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         events: list[SourceEvent] = []
         is_estimated = self._uses_estimate()  # asked first: a sensor's first read ends an interval without joules
@@ -120,7 +128,8 @@ class SensorSet:
         if is_estimated and Component.CPU not in components:
             estimated = self._estimated(busy_ratio=busy_ratio, interval_s=interval_s, events=events)
             components |= {Component.CPU: estimated} if estimated else {}
-        other = self._other(readings, components)
+        components |= {Component.GPU: gpu} if gpu else {}
+        other = self._other(readings, components, is_gpu_whole=is_gpu_whole)
         if other is not None:
             components[Component.OTHER] = other
         domains = [
@@ -203,7 +212,7 @@ class SensorSet:
         return energy
 
     def _other(
-        self, readings: Sequence[Reading], components: Mapping[Component, ComponentEnergy]
+        self, readings: Sequence[Reading], components: Mapping[Component, ComponentEnergy], *, is_gpu_whole: bool
     ) -> ComponentEnergy | None:
         for reading in readings:
             placement = self._placements[reading.meter.key]
@@ -213,7 +222,7 @@ class SensorSet:
                     reading,
                     list(components.values()),
                     uncertainty_ratio=placement.uncertainty_ratio,
-                    is_rest_whole=known <= components.keys(),
+                    is_rest_whole=is_gpu_whole and known <= components.keys(),
                 )
         return None
 

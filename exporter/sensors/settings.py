@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["SOURCE_NAMES", "SensorSettings"]
 
-SOURCE_NAMES = ("rapl", "hwmon", "cpu_estimate")
+SOURCE_NAMES = ("rapl", "hwmon", "cpu_estimate", "nvml", "amdgpu", "intel_gpu", "gaudi")
 """Names that ``disabled_sources`` and ``required_sources`` may hold. ``rapl`` includes ``rapl_virtual``."""
 
 
@@ -32,7 +32,8 @@ class SensorSettings:
 
     Off, because a hypervisor invents them (or shows the whole host's) and a guest cannot tell."""
     disabled_sources: tuple[str, ...] = ()
-    """Sources never to be touched: any of ``rapl``, ``hwmon``, ``cpu_estimate``. None by default."""
+    """Sources never to be touched: any of ``rapl``, ``hwmon``, ``cpu_estimate``, and of the GPU drivers ``nvml``,
+    ``amdgpu``, ``intel_gpu``, ``gaudi``. None by default."""
     required_sources: tuple[str, ...] = ()
     """Sources whose absence is a fault of this node and not a normal outcome. None by default."""
     rescan_interval_s: float = 60.0

@@ -2,6 +2,7 @@
 
 from exporter.testing.fake_clock import FakeClock
 from exporter.testing.simulated_cgroups import CgroupLayout, SimulatedCgroups
+from exporter.testing.simulated_gpus import GpuTruth, SimulatedGpu, SimulatedGpuDriver
 from exporter.testing.simulated_node import SimulatedNode, Truth
 from exporter.testing.simulated_power import AMD_RANGE_UJ, DENIED, FAILING, INTEL_RANGE_UJ, RaplPackage, RaplZone
 from exporter.testing.simulated_processes import SimulatedProcess
@@ -13,9 +14,12 @@ __all__ = [
     "INTEL_RANGE_UJ",
     "CgroupLayout",
     "FakeClock",
+    "GpuTruth",
     "RaplPackage",
     "RaplZone",
     "SimulatedCgroups",
+    "SimulatedGpu",
+    "SimulatedGpuDriver",
     "SimulatedNode",
     "SimulatedProcess",
     "Truth",

@@ -1,4 +1,4 @@
-"""What a driver says of GPUs, whatever the vendor: facts of a device, one reading of it, and what a driver has to offer.
+"""What a driver says of GPUs, whatever the vendor: facts of a device, one reading of it, and what a driver must offer.
 
 Vendor words, error codes and struct layouts stop at the driver modules (``nvml``, ``amdgpu``, ``intel``, ``gaudi``).
 """
