@@ -17,7 +17,8 @@ __all__ = ["CgroupLayout", "SimulatedCgroups"]
 
 CgroupLayout = Literal["v1", "v2", "hybrid"]
 
-_V1_CONTROLLERS = ("cpu,cpuacct", "memory", "cpuset", "systemd")
+_V1_CONTROLLERS = ("cpu,cpuacct", "memory", "cpuset", "devices", "systemd")
+_ALL_DEVICES = "a *:* rwm"
 _NS_PER_US = 1000
 _NS_PER_TICK = NANOSECONDS_PER_SECOND // 100
 
@@ -79,6 +80,17 @@ class SimulatedCgroups:
         root = self._v2_root if self.layout == "v2" else self._cgroupfs / "cpuset"
         create_text(root / path.lstrip("/") / "cpuset.cpus", f"{cpus}\n")
 
+    def allow_devices(self, path: str, *entries: str) -> None:
+        """Let the group use only the devices of ``entries``, for example ``c 195:0 rwm``; cgroup v1.
+
+        Raises:
+            ValueError: the layout has no devices controller whose list can be read.
+        """
+        if self.layout == "v2":
+            raise ValueError("expected cgroup v1: version 2 shows no list of devices")
+        lines = "".join(f"{entry}\n" for entry in entries)
+        create_text(self._cgroupfs / "devices" / path.lstrip("/") / "devices.list", lines)
+
     def usage_s(self, path: str) -> float:
         """Return the CPU seconds that the group shows."""
         return self._usage_ns[path] / NANOSECONDS_PER_SECOND
@@ -87,7 +99,13 @@ class SimulatedCgroups:
         """Return ``/proc/PID/cgroup`` of a process in the group."""
         if self.layout == "v2":
             return f"0::{path}\n"
-        lines = [f"4:memory:{path}", f"3:cpuset:{path}", f"2:cpu,cpuacct:{path}", f"1:name=systemd:{path}"]
+        lines = [
+            f"5:devices:{path}",
+            f"4:memory:{path}",
+            f"3:cpuset:{path}",
+            f"2:cpu,cpuacct:{path}",
+            f"1:name=systemd:{path}",
+        ]
         return "\n".join([*lines, *(["0::/"] if self.layout == "hybrid" else [])]) + "\n"
 
     def write(self) -> None:
@@ -111,6 +129,8 @@ class SimulatedCgroups:
         for root in self._roots():
             create_text(root / group.lstrip("/") / "cgroup.procs", "")
         self.restrict(group, self._cpus)
+        if self.layout != "v2":
+            self.allow_devices(group, _ALL_DEVICES)
         if self.layout == "hybrid" and group == "/":
             self._write_v2(self._v2_root, 0, 0)
 

@@ -42,6 +42,7 @@ __all__ = ["SimulatedNode", "Truth"]
 
 _KTHREADD_PID = 2
 _FIRST_PID = 300
+_FIRST_PID_NAMESPACE = 0xEFFF_FFFC
 _DEFAULT_MODEL = "Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz"
 
 
@@ -118,6 +119,7 @@ class SimulatedNode:
         self.platform = None if platform_other_w is None else PlatformMeter(self.roots.sysfs, other_w=platform_other_w)
         self._write_machine(model, memory_bytes, boot_id or str(uuid.UUID(int=0x5EED, version=4)))
         self.spawn("systemd", pid=1, parent_pid=0, cgroup="/init.scope", arguments=("/sbin/init",))
+        self._join_host_namespace()
         self.spawn("kthreadd", pid=_KTHREADD_PID, parent_pid=0, cgroup="/", is_kernel_thread=True)
 
     def spawn(
@@ -341,6 +343,12 @@ class SimulatedNode:
         create_text(procfs / "sys/kernel/random/boot_id", f"{boot_id}\n")
         create_text(procfs / "sys/kernel/hostname", "simulated\n")
         (procfs / "self").symlink_to("1")
+
+    def _join_host_namespace(self) -> None:
+        """Show PID 1, which ``self`` is, in the process namespace that the kernel made at boot."""
+        namespaces = self.roots.procfs / "1/ns"
+        namespaces.mkdir()
+        (namespaces / "pid").symlink_to(f"pid:[{_FIRST_PID_NAMESPACE}]")
 
     def _write_new(self, process: SimulatedProcess) -> None:
         path = self.roots.procfs / str(process.pid)

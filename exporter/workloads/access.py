@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.health import Finding
 from exporter.host import Roots
+from exporter.workloads.bounded_read import read_or_empty
 
 if TYPE_CHECKING:
     from exporter.workloads.cgroup_tree import CgroupTree
     from exporter.workloads.process_table import ProcessTable
 
-__all__ = ["Access", "probe_access", "workload_findings"]
+__all__ = ["Access", "has_host_pids", "probe_access", "workload_findings"]
 
 _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 2, 19
 _KTHREADD = b"2 (kthreadd)"
 _MOSTLY_RATIO = 0.5
+_HOST_PIDS = "pid:[4026531836]"
+"""The first process namespace: PROC_PID_INIT_INO, 0xEFFFFFFC, in include/linux/proc_ns.h."""
+_STATUS_BYTES = 4096
 
 
 class Access(NamedTuple):
@@ -26,11 +31,13 @@ class Access(NamedTuple):
         environments: other users' environments.
         all_processes: the whole node's processes: not hidden, not in a process namespace of its own.
         cpu_count: logical CPUs online.
+        host_pids: the host's process ids, which are those that GPU drivers are asked for; see ``has_host_pids``.
     """
 
     environments: bool
     all_processes: bool
     cpu_count: int
+    host_pids: bool
 
 
 def probe_access(roots: Roots) -> Access:
@@ -45,7 +52,28 @@ def probe_access(roots: Roots) -> Access:
         second = b""
     capabilities = _effective_capabilities()
     has_both = bool(capabilities >> _CAP_SYS_PTRACE & 1 and capabilities >> _CAP_DAC_READ_SEARCH & 1)
-    return Access(has_both or os.geteuid() != 0, second.startswith(_KTHREADD), roots.cpu_count())
+    return Access(
+        environments=has_both or os.geteuid() != 0,
+        all_processes=second.startswith(_KTHREADD),
+        cpu_count=roots.cpu_count(),
+        host_pids=has_host_pids(roots.procfs / "self"),
+    )
+
+
+def has_host_pids(own: Path) -> bool:
+    """Return whether the process shown at ``own`` is in the host's process namespace; False where that cannot be told.
+
+    In another, drivers of NVIDIA's translate pids to it and leave out those of others. ``own`` is ``self`` in the
+    host's proc file system: mounted into a container it shows this process with an id in each namespace it is in.
+    Sources: pid_namespaces(7), proc_pid_status(5) NSpid.
+    """
+    try:
+        namespace = str((own / "ns/pid").readlink())
+    except OSError:
+        return False
+    status = read_or_empty(f"{own}/status", _STATUS_BYTES)
+    ids = next((line.split()[1:] for line in status.split(b"\n") if line.startswith(b"NSpid:")), [])
+    return namespace == _HOST_PIDS and len(ids) <= 1
 
 
 def _effective_capabilities() -> int:
@@ -61,8 +89,13 @@ def _effective_capabilities() -> int:
 
 
 def workload_findings(access: Access, table: ProcessTable, tree: CgroupTree | None, *, wall_s: float) -> list[Finding]:
-    """Return the state of the process table, the control groups and the environments."""
-    return [_process_finding(access, table, wall_s), _cgroup_finding(tree, wall_s), _environment_finding(table, wall_s)]
+    """Return the state of the process table, of the process ids, the control groups and the environments."""
+    return [
+        _process_finding(access, table, wall_s),
+        _pid_finding(access, wall_s),
+        _cgroup_finding(tree, wall_s),
+        _environment_finding(table, wall_s),
+    ]
 
 
 def _process_finding(access: Access, table: ProcessTable, wall_s: float) -> Finding:
@@ -91,6 +124,19 @@ def _process_finding(access: Access, table: ProcessTable, wall_s: float) -> Find
             last_success_s=wall_s,
         )
     return Finding(source="process_table", state="up", detail="all processes are visible", last_success_s=wall_s)
+
+
+def _pid_finding(access: Access, wall_s: float) -> Finding:
+    if access.host_pids:
+        return Finding(source="pid_view", state="up", detail="process ids are the host's", last_success_s=wall_s)
+    return Finding(
+        source="pid_view",
+        state="degraded",
+        detail="process ids are not the host's: GPU drivers hide the processes outside of this agent's container from "
+        "it, so the GPUs' energy cannot be split among them",
+        remedy="in Kubernetes set hostPID: true; in Docker pass --pid=host",
+        last_success_s=wall_s,
+    )
 
 
 def _cgroup_finding(tree: CgroupTree | None, wall_s: float) -> Finding:

@@ -10,7 +10,7 @@ import os
 import pwd
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from exporter.clock import Clock
@@ -22,6 +22,9 @@ from exporter.workloads.cgroup_files import choose_hierarchy
 from exporter.workloads.cgroup_paths import classify_cgroup
 from exporter.workloads.cgroup_tree import CgroupNode, CgroupTree
 from exporter.workloads.facts import CgroupIdentity
+from exporter.workloads.gpu_claims import GpuClaims
+from exporter.workloads.gpu_users import GpuUsers
+from exporter.workloads.leaf_places import LeafPlaces
 from exporter.workloads.memory import memory_total_bytes, refresh_memory, requested_cores, resident_by_leaf
 from exporter.workloads.namespaces import CgroupPaths
 from exporter.workloads.process import Process
@@ -87,6 +90,8 @@ class WorkloadCollector:
             max_processes=settings.max_tracked_processes,
             max_descriptors=descriptors,
         )
+        self._gpu_users = GpuUsers(self._table, self._runs.rank_of)
+        self._gpu_claims = GpuClaims(roots, classify=self._classify, run_identity=self._run_identity)
         self._splitter = UsageSplitter()
         self._idle: list[LeafUsage] = []
         self._index: dict[Leaf, int] = {}
@@ -99,14 +104,14 @@ class WorkloadCollector:
         self._node_stat: NodeStat | None = None
         self._descriptor = -1
 
-    def sample(self, *, with_memory: bool) -> UsageSample:
+    def sample(self, *, with_memory: bool, gpu_pids: Collection[int] = ()) -> UsageSample:
         """Return who used the node since the previous call; the first call only sets the baselines."""
         self._tick += 1
         previous_s, now_s = self._sampled_at_s, self._clock.monotonic_s()
         self._sampled_at_s = now_s
         events: list[SourceEvent] = []
         busy_s, forks = self._read_node(events)
-        self._refresh(now_s, previous_s, forks)
+        self._refresh(now_s, previous_s, forks, gpu_pids)
         used = self._tree.sample() if self._tree else []
         tracked, lost = self._tracked.read(tick=self._tick)
         for process in lost:
@@ -119,6 +124,10 @@ class WorkloadCollector:
         resident = self._resident(now_s) if with_memory and self._tree else {}
         leaves, index = self._leaf_usages(seconds, resident)
         processes = self._process_usages(tracked, index)
+        places = LeafPlaces(leaves, index)
+        gpu_users = self._gpu_users.users(places)
+        self._gpu_claims.refresh(self._table.processes.values(), now_s=now_s)
+        gpu_claims = self._gpu_claims.claims(places, users=self._gpu_users.leaves())
         runs = self._run_facts()
         self._settle()
         self._count_events(events)
@@ -132,6 +141,8 @@ class WorkloadCollector:
             leaves=leaves,
             processes=processes,
             runs=runs,
+            gpu_users=gpu_users,
+            gpu_claims=gpu_claims,
             events=events,
             findings=workload_findings(self._access, self._table, self._tree, wall_s=self._clock.wall_s()),
         )
@@ -159,12 +170,13 @@ class WorkloadCollector:
         before, self._node_stat = self._node_stat, stat
         return max(stat.busy_ticks - before.busy_ticks, 0) / _TICKS_PER_S if before else 0.0, stat.forks
 
-    def _refresh(self, now_s: float, previous_s: float | None, forks: int) -> None:
+    def _refresh(self, now_s: float, previous_s: float | None, forks: int, gpu_pids: Collection[int]) -> None:
         if self._tree:
             is_due = now_s - self._walked_at_s >= self._settings.rescan_interval_s
             self._walked_at_s = now_s if is_due else self._walked_at_s
             self._tree.refresh(walk=is_due)
         self._table.refresh(tick=self._tick, forks=forks, previous_s=previous_s)
+        self._gpu_users.look(gpu_pids, tick=self._tick, previous_s=previous_s)
         self._settle()
 
     def _locate(self, cgroup_raw: bytes) -> tuple[CgroupNode | None, CgroupIdentity]:
@@ -184,6 +196,9 @@ class WorkloadCollector:
 
     def _settle(self) -> None:
         """Bring groups' members and the tracking up to date with what the tables learned."""
+        if self._table.gone or self._table.changed:
+            self._gpu_claims.note_change()
+        self._gpu_users.lose(self._table.gone)
         for gone in self._table.gone:
             self._count(gone, None)
             self._tracked.lose(gone)
@@ -290,6 +305,10 @@ class WorkloadCollector:
             if leaf is not None and process.run is not None:
                 usages.append(ProcessUsage(leaf, process.run, rank, process.pid, used_s.get(process.pid, 0.0)))
         return usages
+
+    def _run_identity(self, run: RunKey) -> str:
+        facts = self._runs.facts().get(run)
+        return facts.identity if facts is not None else ""
 
     def _run_facts(self) -> Mapping[RunKey, RunFacts]:
         alive, ended = self._runs.facts(), self._runs.ended()

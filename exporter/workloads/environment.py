@@ -32,6 +32,9 @@ _FURTHER_NAMES = (
     "GROUP_WORLD_SIZE",
     "NODE_RANK",
     "LOCAL_RANK",
+    "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
+    "SLURM_JOB_GPUS",
+    "SLURM_STEP_GPUS",
 )
 
 
@@ -46,7 +49,7 @@ def _names() -> tuple[str, ...]:
 
 
 ENVIRONMENT_NAMES = _names()
-"""Every variable that is read: those the launcher table names, and a few that check or scope them."""
+"""Every variable that is read: those the launcher table names, a few that check or scope them, and those of GPUs."""
 
 
 def parse_environ(raw: bytes, allowed: frozenset[str]) -> dict[str, str] | None:

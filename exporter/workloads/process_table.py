@@ -91,6 +91,29 @@ class ProcessTable:
                 self._rotation.append(pid)
                 self._look_again(pid, tick)
 
+    def look_now(self, pid: int, *, tick: int, previous_s: float | None) -> Process | None:
+        """Return the process that has this pid now, whatever the budget; None where there is none, or the kernel's.
+
+        A pid that is another's since it was last looked at is told by its start time.
+        """
+        process = self.processes.get(pid)
+        if process is not None:
+            stat = self._stat(pid)
+            if stat is not None and stat.start_ticks == process.start_ticks:
+                if stat.command != process.command:
+                    self._look_again(pid, tick)
+                return None if process.is_kernel_thread else process
+            self.remove(process)
+        if self._is_leader(pid):
+            self._look(pid, tick, previous_s)
+        process = self.processes.get(pid)
+        return None if process is None or process.is_kernel_thread else process
+
+    def _is_leader(self, pid: int) -> bool:
+        """Return whether this is a process's id: under a thread's, /proc shows its process once more, unlisted."""
+        raw = self._read(pid, "status", _STAT_BYTES) or b""
+        return b"\nTgid:\t%d\n" % pid in raw
+
     def remove(self, process: Process) -> None:
         """Forget a process that is gone; its pid may be another's already, so look for that."""
         self._listed = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Self
 
@@ -31,15 +31,20 @@ class Follower:
     """A collector on a simulated node; ``tick`` lets time pass and samples."""
 
     def __init__(
-        self, node: SimulatedNode, settings: WorkloadSettings | None = None, *, roots: Roots | None = None
+        self,
+        node: SimulatedNode,
+        settings: WorkloadSettings | None = None,
+        *,
+        roots: Roots | None = None,
+        gpu_pids: Collection[int] = (),
     ) -> None:
         self.node = node
         self.collector = WorkloadCollector(roots or node.roots, node.clock, settings or WorkloadSettings())
-        self.samples: list[UsageSample] = [self.collector.sample(with_memory=False)]
+        self.samples: list[UsageSample] = [self.collector.sample(with_memory=False, gpu_pids=gpu_pids)]
 
-    def tick(self, seconds: float = 5.0, *, with_memory: bool = False) -> UsageSample:
+    def tick(self, seconds: float = 5.0, *, with_memory: bool = False, gpu_pids: Collection[int] = ()) -> UsageSample:
         self.node.advance(seconds)
-        self.samples.append(self.collector.sample(with_memory=with_memory))
+        self.samples.append(self.collector.sample(with_memory=with_memory, gpu_pids=gpu_pids))
         return self.samples[-1]
 
     def total(self) -> UsageSample:
