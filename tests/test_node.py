@@ -1,6 +1,6 @@
 """The order of the flow and the isolation between its parts, on a simulated node."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from exporter.host import Roots
 from exporter.ledger import LedgerSettings, Snapshot
 from exporter.node import Node, hardware_sensors, kernel_workloads
 from exporter.sensors import Component, CounterState, DomainKey, EnergySample
-from exporter.sensors.records import EnergySensors
+from exporter.sensors.records import ComponentEnergy, EnergySensors
 from exporter.testing import RaplPackage, SimulatedNode
 from exporter.workloads import UsageSample
 from exporter.workloads.records import WorkloadSampler
@@ -45,21 +45,29 @@ class _BreakableSensors:
         self._switch, self._inner = switch, inner
         self.states, self.close, self.missing_required = inner.states, inner.close, inner.missing_required
 
-    def resume(self, states: Mapping[DomainKey, CounterState]) -> EnergySample:
-        return self._inner.resume(states)
+    def resume(
+        self,
+        states: Mapping[DomainKey, CounterState],
+        *,
+        gpu: ComponentEnergy | None = None,
+        is_gpu_whole: bool = True,
+    ) -> EnergySample:
+        return self._inner.resume(states, gpu=gpu, is_gpu_whole=is_gpu_whole)
 
-    def sample(self, *, busy_ratio: float) -> EnergySample:
+    def sample(
+        self, *, busy_ratio: float, gpu: ComponentEnergy | None = None, is_gpu_whole: bool = True
+    ) -> EnergySample:
         self._switch.check()
-        return self._inner.sample(busy_ratio=busy_ratio)
+        return self._inner.sample(busy_ratio=busy_ratio, gpu=gpu, is_gpu_whole=is_gpu_whole)
 
 
 class _BreakableWorkloads:
     def __init__(self, switch: Breakable, inner: WorkloadSampler) -> None:
         self._switch, self._inner, self.close = switch, inner, inner.close
 
-    def sample(self, *, with_memory: bool) -> UsageSample:
+    def sample(self, *, with_memory: bool, gpu_pids: Collection[int] = ()) -> UsageSample:
         self._switch.check()
-        return self._inner.sample(with_memory=with_memory)
+        return self._inner.sample(with_memory=with_memory, gpu_pids=gpu_pids)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from exporter.clock import SystemClock
 from exporter.config import Settings
 from exporter.logs import set_up_logs
 
-__all__ = ["run_agent"]
+__all__ = ["block_signals", "obey_signals", "run_agent"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _KILLED_BY = 128
@@ -29,7 +29,7 @@ def run_agent(options: Options, settings: Settings) -> int:
     Signals are held back from the first moment and taken by a thread: one that came while the agent is built waits for
     it, and none interrupts the loop where it holds a lock that stopping needs.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    block_signals()
     set_up_logs(settings.log.level, settings.log.format)
     _raise_descriptor_limit()
 
@@ -42,11 +42,16 @@ def run_agent(options: Options, settings: Settings) -> int:
         clock=SystemClock(),
         reload=load if options.config_path else None,
     )
-    threading.Thread(target=_obey, args=(agent,), name="signals", daemon=True).start()
+    threading.Thread(target=obey_signals, args=(agent,), name="signals", daemon=True).start()
     return agent.run()
 
 
-def _obey(agent: Agent) -> None:
+def block_signals() -> None:
+    """Hold back the signals that ``obey_signals`` takes; to be called before any thread is started."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def obey_signals(agent: Agent) -> None:
     """Do what signals ask for, until the process ends."""
     is_stopping = False
     while True:

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "agent": "Sample the node and serve its metrics. The default.",
     "check": "Say which sensors and capabilities work, and what to do about the others.",
     "top": "Show live what the node draws and who draws it.",
+    "demo": "Serve a simulated node with eight GPUs, to see everything without hardware.",
     "runs": "List the training runs in the state file.",
     "config": "Check the configuration; print nothing if it is good.",
 }
@@ -140,6 +141,11 @@ def _add_own_flags(parser: argparse.ArgumentParser, command: str) -> None:
         own.add_argument("--interval", type=_seconds, default=2.0, metavar="DURATION", help=text)
         orders = ("power", "energy", "emissions", "name")
         own.add_argument("--sort", choices=orders, default="power", help="default: power; the key s changes it")
+    elif command == "demo":
+        text = "number of this node among --nodes, from 0; default: 0"
+        own.add_argument("--node", type=_count, default=0, metavar="N", help=text)
+        text = "simulated nodes, each a demo of its own on a port of its own, that share one run; default: 1"
+        own.add_argument("--nodes", type=_count, default=1, metavar="N", help=text)
     elif command == "runs":
         own.add_argument("--output", choices=("text", "json", "csv"), default="text", help="default: text")
         own.add_argument("--since", type=_seconds, metavar="DURATION", help="alive within, for example 24h or 7d")

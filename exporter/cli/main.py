@@ -45,6 +45,10 @@ def _run(options: Options) -> int:
         from exporter.cli.top_command import run_top
 
         return run_top(options, settings)
+    if options.command == "demo":
+        from exporter.cli.demo_command import run_demo
+
+        return run_demo(options, settings)
     if options.command == "agent":
         from exporter.cli.agent_command import run_agent
 

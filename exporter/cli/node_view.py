@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from exporter.errors import SourceFormatError
 from exporter.exposition.labels import clean_label
 
-__all__ = ["Consumer", "NodeView", "Part", "node_view"]
+__all__ = ["Consumer", "Gpu", "NodeView", "Part", "node_view"]
 
 _SUPPORTED_VERSION = 1
 _Json = Mapping[str, Any]  # what json.loads gives
@@ -32,8 +32,29 @@ class Part(NamedTuple):
     uncertainty_ratio: float
 
 
+class Gpu(NamedTuple):
+    """One GPU: number, watts over the last interval and their limit, utilisation 0–1 (None: not told), who holds it.
+
+    ``unused_share`` is how much of it is held while nothing runs on it, 0–1.
+    """
+
+    number: int
+    model: str
+    power_w: float | None
+    limit_w: float | None
+    utilization_ratio: float | None
+    energy_j: float
+    holders: Sequence[str]
+    unused_share: float
+    state: str
+
+
 class Consumer(NamedTuple):
-    """A run or a workload. ``is_estimated``: some of its joules come from a model; ``emissions_g``: None if unknown."""
+    """A run or a workload. ``is_estimated``: some of its joules come from a model; ``emissions_g``: None if unknown.
+
+    ``gpus`` is how many GPUs a run holds here, ``unused_gpus`` on how many of them nothing runs, ``unused_j`` what it
+    was charged for such.
+    """
 
     name: str
     kind: str
@@ -43,6 +64,9 @@ class Consumer(NamedTuple):
     energy_j: float
     emissions_g: float | None
     is_estimated: bool
+    gpus: int = 0
+    unused_gpus: int = 0
+    unused_j: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +78,26 @@ class NodeView:
         taken_at: the same, in UTC.
         interval_s: the sampler's interval.
         parts: the components.
+        gpus: the GPUs.
         runs: training runs.
         workloads: workloads.
         emissions_g: operational grams of the node, or None where no grid zone is set.
         grid: the carbon intensity in words, or empty.
         problems: sources that are down or degraded, in words.
+        simulated: what is simulated, in words; empty: nothing.
     """
 
     taken_s: float
     taken_at: datetime
     interval_s: float
     parts: Sequence[Part]
+    gpus: Sequence[Gpu]
     runs: Sequence[Consumer]
     workloads: Sequence[Consumer]
     emissions_g: float | None
     grid: str
     problems: Sequence[str]
+    simulated: str = ""
 
     @property
     def power_w(self) -> float | None:
@@ -110,18 +138,20 @@ def _view(document: _Json) -> NodeView:
         taken_at=datetime.fromtimestamp(float(document["taken_s"]), UTC),
         interval_s=float(document["agent"]["interval_s"]),
         parts=parts,
+        gpus=[_gpu(gpu, document["runs"]) for gpu in document.get("gpus", ())],
         runs=[_run(run, estimated) for run in document["runs"]],
         workloads=[_workload(workload, estimated) for workload in document["workloads"]],
         emissions_g=_operational(document["emissions_g"]),
         grid=_grid(document["carbon"]),
         problems=[_problem(f) for f in document["sources"] if f["state"] in ("down", "degraded")],
+        simulated=clean_label(document.get("simulated", "")),
     )
 
 
 def _part(name: str, part: _Json) -> Part:
     return Part(
         name=clean_label(name),
-        power_w=None if part["power_w"] is None else float(part["power_w"]),
+        power_w=_number(part["power_w"]),
         energy_j=float(part["energy_j"]),
         unattributed_j=sum(map(float, part["unattributed_j"].values())),
         ended_j=float(part["ended_j"]),
@@ -129,6 +159,26 @@ def _part(name: str, part: _Json) -> Part:
         is_estimated=part["quality"] == "estimated",
         uncertainty_ratio=float(part["uncertainty_ratio"]),
     )
+
+
+def _gpu(gpu: _Json, runs: Sequence[_Json]) -> Gpu:
+    names = {run["run"]: run["name"] for run in runs}
+    holders = [names.get(holder["run"], "") or holder["run"] or holder["name"] for holder in gpu["holders"]]
+    return Gpu(
+        number=int(gpu["index"]),
+        model=clean_label(gpu["model"]),
+        power_w=_number(gpu["power_w"]),
+        limit_w=_number(gpu["power_limit_w"]),
+        utilization_ratio=_number(gpu["utilization_ratio"]),
+        energy_j=float(gpu["energy_j"]),
+        holders=[clean_label(name) for name in holders],
+        unused_share=sum(float(holder["unused_share"]) for holder in gpu["holders"]),
+        state=clean_label(gpu["state"]),
+    )
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 - what json.loads gives
+    return None if value is None else float(value)
 
 
 def _run(run: _Json, estimated: set[str]) -> Consumer:
@@ -142,6 +192,9 @@ def _run(run: _Json, estimated: set[str]) -> Consumer:
         energy_j=_energy_j(run["energy_j"]),
         emissions_g=_operational(run["emissions_g"]),
         is_estimated=_is_estimated(run["energy_j"], estimated),
+        gpus=int(run.get("gpus", 0)),
+        unused_gpus=int(run.get("unused_gpus", 0)),
+        unused_j=float(run.get("gpu_unused_j", 0.0)),
     )
 
 

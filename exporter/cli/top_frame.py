@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from exporter.cli.node_view import Consumer, NodeView, Part
+from exporter.cli.node_view import Consumer, Gpu, NodeView, Part
 from exporter.cli.screen import STATE_STYLES, Column, table, words
 from exporter.exposition.quantities import energy_text, mass_text, power_text
 
@@ -24,6 +24,7 @@ _FIXED_LINES = 5
 _RUN_LINES = 2
 _MORE_LINES = 2
 _MAX_PROBLEMS = 3
+_BAR_CELLS = 12
 _WIDE, _MEDIUM, _NARROW = 90, 70, 50
 _UNKNOWN = "–"
 _ESTIMATED_STYLE = "yellow"
@@ -44,10 +45,18 @@ _PARTS = (
     Column("UNATTRIBUTED", is_number=True, needs_columns=_MEDIUM),
     Column("SOURCE", is_flexible=True, needs_columns=_NARROW),
 )
+_GPUS = (
+    Column("GPU"),
+    Column("POWER", is_number=True),
+    Column("BUSY", is_number=True),
+    Column("", needs_columns=_MEDIUM),
+    Column("HELD BY", is_flexible=True, needs_columns=_NARROW),
+)
 _RUNS = (
     Column("RUN", is_flexible=True),
-    Column("LAUNCHED BY", needs_columns=_MEDIUM),
+    Column("LAUNCHED BY", needs_columns=_WIDE),
     Column("RANKS", is_number=True, needs_columns=_NARROW),
+    Column("GPUS", is_number=True, needs_columns=_MEDIUM),
     Column("POWER", is_number=True),
     Column("ENERGY", is_number=True),
     Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM),
@@ -77,8 +86,11 @@ def frame(
     runs, workloads = (sorted(consumers, key=SORTS[sort]) for consumers in (view.runs, view.workloads))
     nobody = _nobody_rows(view)
     taken = len(head) + len(tail) + len(view.parts) + len(nobody) + _FIXED_LINES + (_RUN_LINES if runs else 0)
+    taken += len(view.gpus) + _RUN_LINES if view.gpus else 0
     for_runs, for_workloads = _shown_rows(len(runs), len(workloads), None if height is None else height - taken)
     body: list[RenderableType] = ["", table(_PARTS, _part_rows(view), width=width), ""]
+    if view.gpus:
+        body += [table(_GPUS, [_gpu_row(gpu) for gpu in view.gpus], width=width), ""]
     if runs:
         body += [table(_RUNS, [_run_row(run) for run in runs[:for_runs]], width=width)]
         body += [*_more(len(runs) - for_runs, "run(s)"), ""]
@@ -104,6 +116,8 @@ def _headline(view: NodeView, feed: str) -> Text:
     moment = view.taken_at.strftime("%H:%M:%S UTC")
     line = words(draws, "bold")
     line.append(f"  at {moment}  {feed}", style=_DIM)
+    if view.simulated:
+        line.append("  SIMULATED", style=f"bold {_ESTIMATED_STYLE}")
     return line
 
 
@@ -167,9 +181,35 @@ def _share(part_j: float, whole_j: float) -> str:
     return f"{part_j / whole_j:.0%}" if whole_j > 0 else _UNKNOWN
 
 
+def _gpu_row(gpu: Gpu) -> list[Text]:
+    """Return a row whose bar is power over limit; a GPU that is held and idle is marked in words, not just colour."""
+    is_unused = gpu.unused_share > 0
+    style = STATE_STYLES["degraded"] if is_unused or gpu.state != "up" else ""
+    busy = _UNKNOWN if gpu.utilization_ratio is None else f"{gpu.utilization_ratio:.0%}"
+    held = ", ".join(gpu.holders) or "nobody"
+    mark = " (idle)" if is_unused else ""
+    return [
+        words(f"{gpu.number} {gpu.model}" if gpu.state == "up" else f"{gpu.number} {gpu.model} {gpu.state}", style),
+        _power(gpu.power_w, is_estimated=False),
+        words(busy),
+        words(_bar(gpu.power_w, gpu.limit_w)),
+        words(f"{held}{mark}", style),
+    ]
+
+
+def _bar(power_w: float | None, limit_w: float | None) -> str:
+    if power_w is None or not limit_w:
+        return ""
+    filled = round(min(power_w / limit_w, 1.0) * _BAR_CELLS)
+    return "█" * filled + "░" * (_BAR_CELLS - filled)
+
+
 def _run_row(run: Consumer) -> list[Text]:
     name = words(f"{run.name} (ended)", _DIM) if run.is_over else words(run.name)
-    return [name, words(run.kind), words(run.ranks), *_amounts(run)]
+    gpus = words(f"{run.gpus}" if run.gpus else "")
+    if run.unused_gpus:
+        gpus = words(f"{run.gpus}, {run.unused_gpus} idle", STATE_STYLES["degraded"])
+    return [name, words(run.kind), words(run.ranks), gpus, *_amounts(run)]
 
 
 def _workload_row(workload: Consumer) -> list[Text]:

@@ -217,7 +217,7 @@ CATALOGUE: tuple[Family, ...] = (
     ),
     _info(
         "gpu_instance_info",
-        (*_GPU, "instance", "instance_uuid", "profile"),
+        (*_GPU, "gpu_instance", "gpu_instance_uuid", "profile"),
         f"Partitions (MIG) of one GPU now, from its driver. {_AT_TICK}",
         "sensors",
     ),

@@ -9,10 +9,11 @@ from html import escape
 from itertools import starmap
 
 from exporter import __version__
-from exporter.exposition.labels import clean_label
+from exporter.exposition.page_gpus import gpu_section
+from exporter.exposition.page_parts import UNKNOWN, grams_text, left_out, row, stack, table, text, watts_text
 from exporter.exposition.page_style import STYLE
 from exporter.exposition.quantities import duration_text, energy_text, mass_text, power_text
-from exporter.ledger.snapshot import SCOPES, ComponentTotals, RunTotals, Snapshot, WorkloadTotals
+from exporter.ledger.snapshot import GPU_COLUMNS, ComponentTotals, RunTotals, Snapshot, WorkloadTotals
 from exporter.sensors.records import Component
 
 __all__ = ["page_html"]
@@ -20,8 +21,7 @@ __all__ = ["page_html"]
 _REFRESH_S = 5
 _TOP_WORKLOADS = 15
 _MAX_RUNS = 50
-_OPERATIONAL = SCOPES.index("operational")
-_UNKNOWN = '<span class="dim" title="not known">–</span>'
+_RUN_NUMERIC = (2, 3, 4, 5, 6, 7)
 _ZONE_YAML = "carbon:\n  grid_zone: DE"
 
 
@@ -29,6 +29,7 @@ def page_html(snapshot: Snapshot, *, age_s: float, telemetry_path: str) -> str:
     """Return the page for ``snapshot``, which was published ``age_s`` seconds ago."""
     sections = [
         _node(snapshot),
+        gpu_section(snapshot),
         _emissions(snapshot),
         _runs(snapshot),
         _workloads(snapshot),
@@ -43,15 +44,13 @@ def page_html(snapshot: Snapshot, *, age_s: float, telemetry_path: str) -> str:
     )
 
 
-def _text(value: str) -> str:
-    return escape(clean_label(value))
-
-
 def _header(snapshot: Snapshot, age_s: float) -> str:
     is_late = age_s > 3 * snapshot.agent.interval_s
     state = f"sampled {duration_text(age_s)} ago, every {snapshot.agent.interval_s:g} s"
     badge = f'<span class="badge bad">stale</span> {state}' if is_late else state
-    return f'<header><h1>Wattribute</h1><p class="dim">{badge}</p></header>'
+    words = text(snapshot.agent.simulated)
+    simulated = f'<p role="note"><span class="badge estimated">simulated</span> {words}</p>' if words else ""
+    return f'<header><h1>Wattribute</h1>{simulated}<p class="dim">{badge}</p></header>'
 
 
 def _footer(telemetry_path: str) -> str:
@@ -69,7 +68,7 @@ def _node(snapshot: Snapshot) -> str:
         )
     known = {c: t for c, t in snapshot.components.items() if t.power_w is not None}
     total_w = sum(t.power_w or 0.0 for t in known.values())
-    figure = power_text(total_w) if known else _UNKNOWN
+    figure = power_text(total_w) if known else UNKNOWN
     attributed_w = sum(w.power_w for w in snapshot.workloads)
     share = f"{power_text(min(attributed_w, total_w))} attributed, " if known else ""
     rest = f"{power_text(max(0.0, total_w - attributed_w))} unattributed" if known else ""
@@ -77,47 +76,30 @@ def _node(snapshot: Snapshot) -> str:
     return (
         f'<section><h2>Power</h2><p class="figure">{figure}</p><p class="dim">{share}{rest}</p>'
         f"{_bar(known, total_w)}{_split_bar(attributed_w, total_w)}"
-        f"{_table(('Component', 'Power', 'Idle power', 'Energy', 'Origin'), rows, numeric=(1, 2, 3))}</section>"
+        f"{table(('Component', 'Power', 'Idle power', 'Energy', 'Origin'), rows, numeric=(1, 2, 3))}</section>"
     )
 
 
 def _bar(known: dict[Component, ComponentTotals], total_w: float) -> str:
     """Return the power by component as a stacked bar with a legend; widths are SVG attributes, not styles."""
     parts = [(c.value, t.power_w or 0.0, f"c-{c.value}") for c, t in known.items()]
-    return _stack("Power by component", parts, total_w)
+    return stack("Power by component", parts, total_w)
 
 
 def _split_bar(attributed_w: float, total_w: float) -> str:
     attributed_w = min(attributed_w, total_w)
     parts = [("attributed", attributed_w, "c-attributed"), ("unattributed", total_w - attributed_w, "c-unattributed")]
-    return _stack("Attributed and unattributed power", parts, total_w)
-
-
-def _stack(title: str, parts: list[tuple[str, float, str]], total_w: float) -> str:
-    if total_w <= 0:
-        return ""
-    left, rects, legend = 0.0, [], []
-    for name, watts, css in parts:
-        width = 100 * watts / total_w
-        rects.append(f'<rect class="{css}" x="{left:.2f}" y="0" width="{width:.2f}" height="4"/>')
-        legend.append(f'<li><span class="key {css}"></span>{name} {power_text(watts)}</li>')
-        left += width
-    return (
-        f'<svg class="bar" role="img" aria-label="{title}" viewBox="0 0 100 4" preserveAspectRatio="none">'
-        f'{"".join(rects)}</svg><ul class="legend">{"".join(legend)}</ul>'
-    )
+    return stack("Attributed and unattributed power", parts, total_w)
 
 
 def _component_row(component: Component, totals: ComponentTotals) -> str:
     percent = f"±{100 * totals.uncertainty_ratio:.0f} %"
     partial = ' <span class="badge warn">incomplete</span>' if totals.is_partial else ""
-    origin = f'<span class="badge {totals.quality}">{totals.quality}</span> {percent} · {_text(totals.source)}{partial}'
-    idle = _UNKNOWN if totals.idle_power_w is None else power_text(totals.idle_power_w)
-    return _row(component.value, _watts(totals.power_w), idle, energy_text(totals.energy_j), origin, numeric=(1, 2, 3))
-
-
-def _watts(power_w: float | None) -> str:
-    return _UNKNOWN if power_w is None else power_text(power_w)
+    origin = f'<span class="badge {totals.quality}">{totals.quality}</span> {percent} · {text(totals.source)}{partial}'
+    idle = UNKNOWN if totals.idle_power_w is None else power_text(totals.idle_power_w)
+    return row(
+        component.value, watts_text(totals.power_w), idle, energy_text(totals.energy_j), origin, numeric=(1, 2, 3)
+    )
 
 
 def _emissions(snapshot: Snapshot) -> str:
@@ -131,10 +113,10 @@ def _emissions(snapshot: Snapshot) -> str:
     kind = "estimated" if average.is_estimated else "measured"
     label = "yearly or estimated" if average.is_estimated else "from the provider"
     return (
-        f'<section><h2>Emissions</h2><p class="figure">{_UNKNOWN if grams is None else mass_text(grams)}</p>'
-        f'<p class="dim">{average.intensity_g_per_kwh:.0f} gCO2e/kWh in {_text(average.grid_zone)} · '
-        f'<span class="badge {kind}">{label}</span> {_text(average.provider)} · PUE {snapshot.carbon.pue_ratio:g}</p>'
-        f'<p class="dim">{_text(average.note)}</p></section>'
+        f'<section><h2>Emissions</h2><p class="figure">{UNKNOWN if grams is None else mass_text(grams)}</p>'
+        f'<p class="dim">{average.intensity_g_per_kwh:.0f} gCO2e/kWh in {text(average.grid_zone)} · '
+        f'<span class="badge {kind}">{label}</span> {text(average.provider)} · PUE {snapshot.carbon.pue_ratio:g}</p>'
+        f'<p class="dim">{text(average.note)}</p></section>'
     )
 
 
@@ -142,22 +124,42 @@ def _runs(snapshot: Snapshot) -> str:
     shown = sorted(snapshot.runs, key=lambda r: (not r.facts.is_alive, -r.power_w))[:_MAX_RUNS]
     if not shown:
         return '<section><h2>Training runs</h2><p class="empty">No training run was seen lately.</p></section>'
-    heads = ("Run", "Launched by", "Ranks here", "Power", "Energy", "CO2e", "Duration", "State")
+    heads = ("Run", "Launched by", "Ranks here", "GPUs here", "Power", "Energy", "CO2e", "Duration", "State")
     rows = "".join(_run_row(run, snapshot) for run in shown)
-    more = _left_out(len(snapshot.runs) - len(shown))
-    return f"<section><h2>Training runs</h2>{_table(heads, rows, numeric=(2, 3, 4, 5, 6))}{more}</section>"
+    more = left_out(len(snapshot.runs) - len(shown))
+    return f"<section><h2>Training runs</h2>{table(heads, rows, numeric=_RUN_NUMERIC)}{more}</section>"
 
 
 def _run_row(run: RunTotals, snapshot: Snapshot) -> str:
     facts = run.facts
     world = "" if facts.world_size is None else f" of {facts.world_size}"
-    duration = duration_text(max(0.0, run.last_seen_s - facts.started_s)) if facts.started_s > 0 else _UNKNOWN
+    duration = duration_text(max(0.0, run.last_seen_s - facts.started_s)) if facts.started_s > 0 else UNKNOWN
     state = '<span class="badge good">running</span>' if facts.is_alive else '<span class="badge">ended</span>'
-    name = f'{_text(facts.name)}<br><span class="dim">{_text(facts.key)}</span>'
+    name = f'{text(facts.name)}<br><span class="dim">{text(facts.key)}</span>'
     ranks = f"{facts.ranks}{world}"
-    energy, grams = energy_text(sum(run.energy_j)), _grams(run.emissions_g, snapshot)
-    cells = (name, _text(facts.framework), ranks, power_text(run.power_w), energy, grams, duration, state)
-    return _row(*cells, numeric=(2, 3, 4, 5, 6))
+    energy, grams = energy_text(sum(run.energy_j)), grams_text(run.emissions_g, snapshot)
+    cells = (
+        name,
+        text(facts.framework),
+        ranks,
+        _run_gpus(run),
+        power_text(run.power_w),
+        energy,
+        grams,
+        duration,
+        state,
+    )
+    return row(*cells, numeric=_RUN_NUMERIC)
+
+
+def _run_gpus(run: RunTotals) -> str:
+    """Return how many GPUs the run holds, and what it was charged for those that did nothing."""
+    if run.gpu is None:
+        return UNKNOWN if run.facts.is_alive else ""
+    idle = f' <span class="badge warn">{run.unused_gpus} idle</span>' if run.unused_gpus else ""
+    wasted_j = run.gpu[GPU_COLUMNS.index("gpu_unused_j")]
+    wasted = f'<br><span class="dim">{energy_text(wasted_j)} unused</span>' if wasted_j > 0 else ""
+    return f"{run.gpus}{idle}{wasted}"
 
 
 def _workloads(snapshot: Snapshot) -> str:
@@ -165,31 +167,23 @@ def _workloads(snapshot: Snapshot) -> str:
     if not shown:
         return '<section><h2>Workloads</h2><p class="empty">No workload was charged yet.</p></section>'
     rows = "".join(_workload_row(workload, snapshot) for workload in shown)
-    table = _table(("Workload", "Kind", "Power", "Energy", "CO2e"), rows, numeric=(2, 3, 4))
-    return f"<section><h2>Workloads</h2>{table}{_left_out(len(snapshot.workloads) - len(shown))}</section>"
+    shown_table = table(("Workload", "Kind", "Power", "Energy", "CO2e"), rows, numeric=(2, 3, 4))
+    return f"<section><h2>Workloads</h2>{shown_table}{left_out(len(snapshot.workloads) - len(shown))}</section>"
 
 
 def _workload_row(totals: WorkloadTotals, snapshot: Snapshot) -> str:
     identity = totals.workload
-    place = " / ".join(_text(part) for part in (identity.namespace, identity.name, identity.container) if part)
-    energy, grams = energy_text(sum(totals.energy_j)), _grams(totals.emissions_g, snapshot)
-    return _row(place, _text(identity.kind), power_text(totals.power_w), energy, grams, numeric=(2, 3, 4))
-
-
-def _grams(emissions_g: tuple[float, ...], snapshot: Snapshot) -> str:
-    return mass_text(emissions_g[_OPERATIONAL]) if "operational" in snapshot.emissions_g else _UNKNOWN
-
-
-def _left_out(count: int) -> str:
-    return f'<p class="dim">{count} more in the metrics.</p>' if count > 0 else ""
+    place = " / ".join(text(part) for part in (identity.namespace, identity.name, identity.container) if part)
+    energy, grams = energy_text(sum(totals.energy_j)), grams_text(totals.emissions_g, snapshot)
+    return row(place, text(identity.kind), power_text(totals.power_w), energy, grams, numeric=(2, 3, 4))
 
 
 def _sources(snapshot: Snapshot) -> str:
     order = {"down": 0, "degraded": 1, "up": 2, "absent": 3}
     css = {"down": "bad", "degraded": "warn", "up": "good", "absent": ""}
     rows = "".join(
-        _row(
-            f"{_text(f.source)} {_text(f.item)}",
+        row(
+            f"{text(f.source)} {text(f.item)}",
             f'<span class="badge {css[f.state]}">{f.state}</span>',
             escape(f.detail),
             escape(f.remedy),
@@ -199,18 +193,4 @@ def _sources(snapshot: Snapshot) -> str:
     )
     if not rows:
         return ""
-    return f"<section><h2>Sources</h2>{_table(('Source', 'State', 'What was found', 'What to do'), rows)}</section>"
-
-
-def _table(heads: tuple[str, ...], rows: str, numeric: tuple[int, ...] = ()) -> str:
-    cells = "".join(f'<th scope="col"{_css(i in numeric)}>{head}</th>' for i, head in enumerate(heads))
-    table = f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<div class="scroll" tabindex="0" role="group" aria-label="{heads[0]} table">{table}</div>'
-
-
-def _row(*cells: str, numeric: tuple[int, ...]) -> str:
-    return "<tr>" + "".join(f"<td{_css(i in numeric)}>{cell}</td>" for i, cell in enumerate(cells)) + "</tr>"
-
-
-def _css(is_numeric: bool) -> str:  # noqa: FBT001 - one obvious meaning
-    return ' class="n"' if is_numeric else ""
+    return f"<section><h2>Sources</h2>{table(('Source', 'State', 'What was found', 'What to do'), rows)}</section>"

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from exporter.attribution.baseline import LearnedPower
 from exporter.attribution.gpu_floors import Floor, Floors
@@ -190,8 +191,8 @@ class Store:
         run_totals: Mapping[RunKey, Account],
         domains: Mapping[DomainKey, CounterState],
         learned: Mapping[Component, LearnedPower],
-        gpu_floors: Mapping[str, Floors],
         meta: Mapping[str, str],
+        gpu_floors: Mapping[str, Floors] = MappingProxyType({}),
     ) -> None:
         """Write all changes in one transaction: after a crash either all or none of them are there.
 

@@ -8,16 +8,20 @@ from exporter.health import Finding
 from exporter.ledger.snapshot import (
     AgentStats,
     ComponentTotals,
+    GpuHolder,
+    GpuTotals,
     ProcessTotals,
     RunTotals,
     Snapshot,
     WorkloadTotals,
 )
+from exporter.sensors.gpu.records import GpuFacts, GpuInstance, GpuReading
 from exporter.sensors.records import Component, DomainKey, DomainTotal
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
 NOW_S = 1_764_000_000.0
 RUN = RunKey("ab12cd34")
+GPU_USE = (40.0, 30.0, 2000.0)
 ENERGY_J = (7200.0, 1800.0, 600.0, 300.0, 0.0, 0.0, 0.0)
 
 
@@ -43,17 +47,26 @@ def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None
         ended_j={Component.CPU: 4.0, Component.DRAM: 0.0},
         emissions_g={"operational": 1234.5} if with_carbon else {},
         workloads=workloads if workloads is not None else [_pod(), _unit()],
-        runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S)],
+        runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S, GPU_USE, 1, 1)],
+        gpus=[_gpu()],
         processes=[ProcessTotals(RUN, "0", 4242, ENERGY_J)],
         domains=[DomainTotal(DomainKey("rapl", "package", "0"), 12_000_000.0, Component.CPU)],
         carbon=CarbonState(average=average, pue_ratio=1.2) if with_carbon else NO_CARBON,
         findings=[
             Finding(source="rapl", state="up", detail="2 domains", last_success_s=NOW_S),
             Finding(source="hwmon", state="absent"),
+            Finding(source="pid_view", state="up"),
             Finding(source="cgroup", state="down", detail="EACCES", remedy="Run as root."),
         ],
         event_counts={("error", "cgroup", "io"): 3.0, ("reset", "rapl", "step_back"): 1.0},
-        agent=AgentStats(ticks=12, late_ticks=1, tick_duration_s=0.004, interval_s=5.0, config_loaded_s=NOW_S - 60),
+        agent=AgentStats(
+            ticks=12,
+            late_ticks=1,
+            tick_duration_s=0.004,
+            interval_s=5.0,
+            config_loaded_s=NOW_S - 60,
+            simulated="a <node>",
+        ),
     )
 
 
@@ -64,8 +77,38 @@ def _facts() -> RunFacts:
     )  # fmt: skip
 
 
+def _gpu() -> GpuTotals:
+    """Return a partitioned GPU that a run holds and does not use."""
+    facts = GpuFacts(source="nvml", uuid="GPU-1234", index=3, vendor="NVIDIA", model="H100", pci_bus_id="0000:3b:00.0")
+    reading = GpuReading(
+        read_at_s=0.0,
+        power_w=118.0,
+        power_limit_w=700.0,
+        utilization_ratio=0.0,
+        memory_used_bytes=2 << 30,
+        memory_total_bytes=80 << 30,
+        temperature_celsius=41.0,
+        instances=[GpuInstance("gi1/ci0", "MIG-1", "3g.40gb", 3 / 7, 0.0)],
+    )
+    return GpuTotals(
+        facts=facts,
+        state="up",
+        energy_j=5000.0,
+        power_w=117.5,
+        method="counter",
+        reading=reading,
+        split="exclusive",
+        attributed_ratio=1.0,
+        bare_idle_w=70.0,
+        context_idle_w=115.0,
+        baseline_origin="learned",
+        is_idle=True,
+        holders=[GpuHolder(WorkloadId("pod", "ml", "trainer-0", "main"), RUN, 1.0, 1.0)],
+    )
+
+
 def _pod() -> WorkloadTotals:
-    return WorkloadTotals(WorkloadId("pod", "ml", "trainer-0", "main"), ENERGY_J, (0.946, 0.0), 61.0)
+    return WorkloadTotals(WorkloadId("pod", "ml", "trainer-0", "main"), ENERGY_J, (0.946, 0.0), 61.0, GPU_USE)
 
 
 def _unit() -> WorkloadTotals:

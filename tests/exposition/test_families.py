@@ -68,7 +68,9 @@ def test_workloads_whose_names_become_equal_are_added_up() -> None:
 
 def test_sources_that_fail_or_are_absent_are_zero() -> None:
     """F01, F27: a machine without RAPL says so."""
-    assert _page(snapshot())["wattribute_source_up"] == {("rapl",): 1.0, ("cgroup",): 0.0, ("hwmon",): 0.0}
+    rows = _page(snapshot())["wattribute_source_up"]
+
+    assert rows == {("rapl",): 1.0, ("cgroup",): 0.0, ("hwmon",): 0.0, ("pid_view",): 1.0}
 
 
 def test_the_metric_reference_of_the_docs_is_up_to_date() -> None:

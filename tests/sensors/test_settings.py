@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from exporter.clock import SystemClock
+from exporter.host import Roots
 from exporter.sensors import SOURCE_NAMES, UNCERTAINTY_RATIOS, SensorSettings
 from exporter.sensors.components import HWMON, RAPL
 from exporter.sensors.estimate import CPU_ESTIMATE
+from exporter.sensors.gpu.drivers import hardware_drivers
 
 
 def test_every_default_is_the_documented_one() -> None:
@@ -19,7 +22,15 @@ def test_every_default_is_the_documented_one() -> None:
 
 
 def test_the_names_that_can_be_configured_are_those_the_sources_use() -> None:
-    assert SOURCE_NAMES == (RAPL, HWMON, CPU_ESTIMATE)
+    drivers = hardware_drivers(Roots(), SystemClock(), SensorSettings())
+
+    assert (RAPL, HWMON, CPU_ESTIMATE, *(driver.source for driver in drivers)) == SOURCE_NAMES
+
+
+def test_a_disabled_driver_is_not_even_made() -> None:
+    drivers = hardware_drivers(Roots(), SystemClock(), SensorSettings(disabled_sources=("nvml", "gaudi")))
+
+    assert [driver.source for driver in drivers] == ["amdgpu", "intel_gpu"]
 
 
 def test_estimates_are_less_certain_than_any_sensor_of_this_machine() -> None:
