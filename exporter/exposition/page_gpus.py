@@ -45,7 +45,8 @@ def _gpu_row(gpu: GpuTotals, names: Mapping[RunKey, str]) -> str:
             memory = f"{reading.memory_used_bytes / _GIBIBYTE:.0f} of {reading.memory_total_bytes / _GIBIBYTE:.0f} GiB"
         if reading.temperature_celsius is not None:
             temperature = f"{reading.temperature_celsius:.0f} °C"
-    name = f'{facts.index}<br><span class="dim" title="{text(facts.uuid)}">{text(facts.model)}</span>'
+    model = f'<span class="dim">{text(facts.model)}</span>'
+    name = f'<span class="name" title="{text(facts.uuid)}">{facts.index} {model}</span>'
     cells = (name, f"{watts_text(gpu.power_w)}{limit}", busy, memory, temperature, energy_text(gpu.energy_j))
     return row(*cells, _holders(gpu, names), _state(gpu), numeric=_NUMERIC)
 

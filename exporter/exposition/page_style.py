@@ -28,7 +28,7 @@ ul{list-style:none;margin:.25rem 0;padding:0;display:flex;flex-wrap:wrap;gap:.25
 th,td{text-align:left;padding:.4rem .75rem .4rem 0;border-top:1px solid var(--line);vertical-align:top;
 overflow-wrap:anywhere;min-width:6.5rem}
 th{color:var(--dim);font-weight:500;font-size:.87rem;border-top:0;white-space:nowrap}
-.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.name{white-space:nowrap}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .badge{display:inline-block;border:1px solid currentColor;border-radius:1rem;padding:0 .5rem;font-size:.8rem;
 color:var(--dim);white-space:nowrap}
 .good,.measured{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}

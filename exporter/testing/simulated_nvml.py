@@ -120,6 +120,11 @@ class SimulatedNvml:
         """Let a query for samples that finds none return ``code``: 6 NOT_FOUND, or 0 SUCCESS as odd libraries do."""
         self._state.memory.empty_code = code
 
+    def garble_name(self, gpu: int, name: bytes) -> None:
+        """Let a GPU have a name that may be no text."""
+        with self._state.writing():
+            self._state.gpu(gpu).name = name
+
     def calls(self, function: str) -> int:
         """Return how often a function was called so far, by its exported name, from any process."""
         return self._state.count(function)

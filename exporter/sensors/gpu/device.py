@@ -15,7 +15,7 @@ from exporter.sensors.records import Component, DomainKey, DomainTotal
 __all__ = ["GpuDevice", "domain_key"]
 
 _STUCK_REMEDY = "look for Xid messages in the kernel's log; the others go on, and its joules come with its next answer"
-_LOST_REMEDY = "drain the node: nvidia-smi -r may bring it back, Xid 79 needs a reboot; what it drew stays counted"
+_LOST_REMEDY = "drain the node; a reset of the GPU or a reboot brings it back; what it drew stays counted"
 
 
 def domain_key(facts: GpuFacts) -> DomainKey:
@@ -144,7 +144,7 @@ class GpuDevice:
         facts = self.facts
         name = f"{facts.vendor} {facts.model}".strip()
         state: State = "up"
-        detail, remedy = f"{name}: {self._fed_from()}", ""
+        detail, remedy = "; ".join([f"{name}: {self._fed_from()}", *facts.notes]), ""
         if not self.is_listed:
             state, detail, remedy = "down", f"{name}: no longer there", _LOST_REMEDY
         elif self.is_stuck:
@@ -160,8 +160,6 @@ class GpuDevice:
         elif self.energy.is_in_doubt:
             state, remedy = "degraded", "both are shown; compare with an external meter and set gpus.calibration"
             detail = f"{name}: counter and power reading differ by {self.energy.disagreement_ratio or 0.0:+.0%}"
-        elif facts.notes:
-            state, detail = "degraded", f"{name}: {'; '.join(facts.notes)}"
         item = f"gpu {facts.index} {facts.uuid}"
         return Finding(source=facts.source, state=state, item=item, detail=detail, remedy=remedy)
 

@@ -18,6 +18,8 @@ __all__ = ["EnergyMethod", "EnergyStep", "GpuEnergy"]
 EnergyMethod = Literal["counter", "power", "none"]
 """counter: the hardware's own; power: power readings, integrated; none: nothing to tell energy by."""
 
+_NO_COUNTER = -1
+"""What stands for the register in the state of a GPU whose counter was not read: no counter shows it."""
 _BACKSTEP_UJ = MICROJOULES_PER_JOULE
 """A counter that is this little behind its last reading was read out of order, not reset."""
 _FROZEN_READS = 3
@@ -99,13 +101,14 @@ class GpuEnergy:
         self.method = method
         if reading.power_w is None:
             return None
-        raw = reading.energy_uj if reading.energy_uj is not None else round(reading.power_w * MICROWATTS_PER_WATT)
+        raw = _NO_COUNTER if reading.energy_uj is None else reading.energy_uj
         before = self.state
-        if step is None and before is not None and reading.energy_uj is None:  # first read of this process
-            step = integrate(before, raw, reading.read_at_s)
-        if before is None or step is None:
+        if before is None or step is None:  # what was drawn before this process looked is not known
             self.state = CounterState(raw, reading.read_at_s, before.total_j if before else 0.0)
             return None
+        owed_j, self._owed_j, self._still_reads = self._owed_j, 0.0, 0
+        if owed_j:  # the counter stood still and then fell silent: the power since its last step is owed
+            step = Step(step.kind, step.energy_j + owed_j, reading.read_at_s - before.read_at_s)
         return self._counted(before, raw, step, reading.read_at_s)
 
     def _by_counter(
@@ -113,9 +116,8 @@ class GpuEnergy:
     ) -> EnergyStep | None:
         self.method = "counter"
         before, now_s = self.state, reading.read_at_s
-        if before is None:
-            self.state = CounterState(raw_uj, now_s, 0.0)
-            return None
+        if before is None or before.raw == _NO_COUNTER:
+            return self._first_of_counter(before, raw_uj, power, now_s)
         if 0 < before.raw - raw_uj <= _BACKSTEP_UJ:
             return None
         if raw_uj == before.raw and (reading.power_w or 0.0) > _FROZEN_MIN_W:
@@ -125,6 +127,15 @@ class GpuEnergy:
         if step.kind == "counted" and reading.cross_check_power_w is not None:
             self._check(step, reading.cross_check_power_w)
         return self._counted(before, raw_uj, step, now_s)
+
+    def _first_of_counter(
+        self, before: CounterState | None, raw_uj: int, power: Step | None, now_s: float
+    ) -> EnergyStep | None:
+        """Begin to count from here; what came before, if it was counted, was counted by power up to now."""
+        if before is not None and power is not None:
+            return self._counted(before, raw_uj, power, now_s)
+        self.state = CounterState(raw_uj, now_s, before.total_j if before else 0.0)
+        return None
 
     def _standing_still(self, before: CounterState, raw_uj: int, power: Step | None, now_s: float) -> EnergyStep | None:
         """Wait for the counter's next step; give it up for the power reading after a few reads."""

@@ -36,7 +36,7 @@ class GpuFacts:
         restricted: why it is measured but not split among processes.
         is_partitioned: whether it is divided into instances (MIG) now.
         max_power_w: highest plausible mean power in watts, for the judgement of counters.
-        notes: what is wrong with it although it can be read, for people; one sentence each.
+        notes: what people should know of it, a few words each.
     """
 
     source: str
