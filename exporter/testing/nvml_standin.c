@@ -128,6 +128,10 @@ unsigned nvmlInitWithFlags(unsigned flags)
                 (unsigned long)sizeof *mapped);
         return UNKNOWN;
     }
+    static char opened_path[4096];
+    if (strcmp(opened_path, path) != 0)
+        opened = 0; /* another machine */
+    snprintf(opened_path, sizeof opened_path, "%s", path);
     state = mapped; /* the one before stays mapped: a call may hang in it */
     count(__func__);
     unsigned code = failure(__func__, -1);

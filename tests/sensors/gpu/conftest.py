@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.testing.simulated_nvml import (
+    NVML_STATE_VARIABLE,
+    NoCompilerError,
+    NvidiaBoard,
+    build_standin,
+    load_standin,
+)
+from tests.sensors.gpu.standin import MakeNode, NvidiaNode
+
+
+@pytest.fixture(scope="session")
+def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the stand-in, compiled; skip where there is no compiler."""
+    try:
+        return build_standin(tmp_path_factory.mktemp("nvml"))
+    except NoCompilerError as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def make_node(standin_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeNode]:
+    """Give a function that makes a node with these boards, in this process."""
+    load_standin(standin_library)
+    nodes: list[NvidiaNode] = []
+
+    def make(*boards: NvidiaBoard) -> NvidiaNode:
+        path = tmp_path / f"nvml-{len(nodes)}"
+        monkeypatch.setenv(NVML_STATE_VARIABLE, str(path))
+        nodes.append(NvidiaNode(path, boards or (NvidiaBoard(),)))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.nvml.recover()
+        node.driver.release()
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> NvidiaNode:
+    """Give a node with one H100."""
+    return make_node()
