@@ -19,13 +19,16 @@ from exporter.config import Settings
 from exporter.errors import StateError
 from exporter.exposition.quantities import duration_text, energy_text, mass_text
 from exporter.ledger.history import History, PastRun
-from exporter.ledger.snapshot import ENERGY_COLUMNS
+from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS
 from exporter.sensors.records import Component
 
 __all__ = ["run_runs"]
 
 _UNKNOWN = "–"
-_WIDE, _MEDIUM = 100, 70
+_WIDE, _MEDIUM, _NARROW = 100, 70, 56
+_GPU_PLACE = 28
+"""Columns of the terminal that the GPUs take, so that the others come later."""
+_SECONDS_PER_HOUR = 3600
 _LOST_AFTER_S = 300.0
 """An agent saves its runs twice a minute; a run that was not saved for this long has no agent."""
 
@@ -79,6 +82,7 @@ def _row(run: PastRun) -> dict[str, str | float | None]:
         "energy_j": sum(run.energy_j),
         **{f"{component.value}_energy_j": joules for component, joules in sums_j.items()},
         "emissions_g": _grams(run),
+        **dict(zip(GPU_COLUMNS, run.gpu, strict=True)),
     }
 
 
@@ -109,6 +113,7 @@ _CSV_NAMES = (
     *("started", "last_seen", "ended", "energy_j"),
     *(f"{component.value}_energy_j" for component in dict.fromkeys(component for component, _ in ENERGY_COLUMNS)),
     "emissions_g",
+    *GPU_COLUMNS,
 )
 
 
@@ -117,22 +122,35 @@ def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
         print("no runs match, or none was seen yet")
         return
     console = open_console()
+    has_gpus = any(_held_gpus(run) for run in runs)
+    place = _GPU_PLACE if has_gpus else 0
     columns = (
         Column("RUN", is_flexible=True),
-        Column("KEY", needs_columns=_WIDE),
-        Column("LAUNCHED BY", needs_columns=_WIDE),
-        Column("USER", needs_columns=_WIDE),
-        Column("STARTED (UTC)", needs_columns=_MEDIUM),
+        Column("KEY", needs_columns=_WIDE + place),
+        Column("LAUNCHED BY", needs_columns=_WIDE + place),
+        Column("USER", needs_columns=_WIDE + place),
+        Column("STARTED (UTC)", needs_columns=_MEDIUM + place),
         Column("RAN FOR", is_number=True),
+        *(_GPU_HEADS if has_gpus else ()),
         Column("ENERGY", is_number=True),
-        Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM),
+        Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM + place),
         Column("STATE"),
     )
-    rows = [[words(text, "dim" if run.ended_s is not None else "") for text in _texts(run, now_s)] for run in runs]
+    rows = [
+        [words(text, "dim" if run.ended_s is not None else "") for text in _texts(run, now_s, has_gpus=has_gpus)]
+        for run in runs
+    ]
     show(console, table(columns, rows, width=console.width))
 
 
-def _texts(run: PastRun, now_s: float) -> Sequence[str]:
+_GPU_HEADS = (
+    Column("GPU HOURS", is_number=True, needs_columns=_NARROW),
+    Column("IDLE", is_number=True, needs_columns=_NARROW),
+    Column("WASTED", is_number=True, needs_columns=_MEDIUM),
+)
+
+
+def _texts(run: PastRun, now_s: float, *, has_gpus: bool) -> Sequence[str]:
     facts, grams = run.facts, _grams(run)
     return (
         facts.name or facts.key,
@@ -141,10 +159,24 @@ def _texts(run: PastRun, now_s: float) -> Sequence[str]:
         facts.user or _UNKNOWN,
         datetime.fromtimestamp(run.started_s, UTC).strftime("%Y-%m-%d %H:%M"),
         duration_text(max((run.ended_s or run.seen_s) - run.started_s, 0.0)),
+        *(_gpu_texts(run) if has_gpus else ()),
         energy_text(sum(run.energy_j)),
         _UNKNOWN if grams is None else mass_text(grams),
         _state(run, now_s),
     )
+
+
+def _held_gpus(run: PastRun) -> bool:
+    held_s, _, _ = run.gpu
+    return held_s > 0
+
+
+def _gpu_texts(run: PastRun) -> Sequence[str]:
+    """Return GPU hours held, the share of them in which nothing ran, and the energy charged for that share."""
+    if not _held_gpus(run):
+        return (_UNKNOWN,) * len(_GPU_HEADS)
+    held_s, unused_s, unused_j = run.gpu
+    return f"{held_s / _SECONDS_PER_HOUR:.2f}", f"{unused_s / held_s:.0%}", energy_text(unused_j)
 
 
 def _state(run: PastRun, now_s: float) -> str:

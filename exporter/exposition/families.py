@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from exporter import __version__
-from exporter.exposition.catalogue import CATALOGUE, Family
-from exporter.exposition.labels import clean_label
+from exporter.exposition.catalogue import CATALOGUE
+from exporter.exposition.family import Family
+from exporter.exposition.gpu_families import GPU_FILL
+from exporter.exposition.labels import clean_label, clean_labels
 from exporter.health import EventKind
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, GpuTotals, Snapshot
+from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Snapshot
 
-__all__ = ["Block", "BlockRows", "Column", "FamilyRows", "Row", "clean_labels", "family_rows"]
+__all__ = ["Block", "BlockRows", "Column", "FamilyRows", "Row", "family_rows"]
 
 Row = tuple[tuple[str, ...], float]
 """Label values in the order of ``Family.labels``, and the value."""
@@ -90,11 +92,6 @@ def _merged(family: Family, rows: Iterable[Row]) -> list[Row]:
     return list(merged.items())
 
 
-def clean_labels(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return label values fit for a page; see ``clean_label``."""
-    return tuple([clean_label(text) for text in texts])
-
-
 def _clean(*texts: str) -> tuple[str, ...]:
     return clean_labels(texts)
 
@@ -139,76 +136,6 @@ def _energy_source(snapshot: Snapshot) -> Iterator[Row]:
     for c, t in snapshot.components.items():
         source, baseline = clean_label(t.source), t.baseline_origin or "none"
         yield (c.value, source, t.quality, baseline, _flag(value=t.is_partial)), 1.0
-
-
-_GpuValue = Callable[[GpuTotals], float | None]
-
-
-def _gpu(totals: GpuTotals) -> tuple[str, str]:
-    return str(totals.facts.index), clean_label(totals.facts.uuid)
-
-
-def _of_gpus(value: _GpuValue) -> Callable[[Snapshot], Iterator[Row]]:
-    """Return what fills a family with one value per GPU, where it is known."""
-
-    def fill(snapshot: Snapshot) -> Iterator[Row]:
-        values = ((gpu, value(gpu)) for gpu in snapshot.gpus)
-        return ((_gpu(gpu), number) for gpu, number in values if number is not None)
-
-    return fill
-
-
-def _read(name: str) -> _GpuValue:
-    """Return what looks up a field of the last reading."""
-    return lambda gpu: None if gpu.reading is None else getattr(gpu.reading, name)
-
-
-def _gpu_idle_power(snapshot: Snapshot) -> Iterator[Row]:
-    for gpu in snapshot.gpus:
-        for floor, watts in (("bare", gpu.bare_idle_w), ("context", gpu.context_idle_w)):
-            if watts is not None:
-                yield (*_gpu(gpu), floor), watts
-
-
-def _gpu_info(snapshot: Snapshot) -> Iterator[Row]:
-    for gpu in snapshot.gpus:
-        f = gpu.facts
-        yield (*_gpu(gpu), *_clean(f.vendor, f.model, f.pci_bus_id), f.scope, gpu.method), 1.0
-
-
-def _gpu_split(snapshot: Snapshot) -> Iterator[Row]:
-    for gpu in snapshot.gpus:
-        if gpu.split:
-            yield (*_gpu(gpu), gpu.split, gpu.baseline_origin or "none"), 1.0
-
-
-def _gpu_instances(snapshot: Snapshot) -> Iterator[Row]:
-    for gpu in snapshot.gpus:
-        for one in gpu.reading.instances if gpu.reading else ():
-            yield (*_gpu(gpu), *_clean(one.name, one.uuid, one.profile)), 1.0
-
-
-def _unused(gpu: GpuTotals) -> float | None:
-    return sum(holder.unused_share for holder in gpu.holders) if gpu.split else None
-
-
-def _gpu_use(of_runs: bool, index: int) -> Callable[[Snapshot], Iterator[Row]]:  # noqa: FBT001 - two tables, one rule
-    """Return what fills a family with one of ``GPU_COLUMNS``: for those that ever held a GPU."""
-
-    def fill(snapshot: Snapshot) -> Iterator[Row]:
-        if of_runs:
-            return ((_clean(r.facts.key), r.gpu[index]) for r in snapshot.runs if r.gpu is not None)
-        return ((_clean(*w.workload), w.gpu[index]) for w in snapshot.workloads if w.gpu is not None)
-
-    return fill
-
-
-def _run_gpus(snapshot: Snapshot) -> Iterator[Row]:
-    return ((_clean(r.facts.key), r.gpus) for r in snapshot.runs if r.gpu is not None)
-
-
-def _run_unused_gpus(snapshot: Snapshot) -> Iterator[Row]:
-    return ((_clean(r.facts.key), r.unused_gpus) for r in snapshot.runs if r.gpu is not None)
 
 
 def _view_restricted(snapshot: Snapshot) -> Iterator[Row]:
@@ -335,27 +262,7 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     "wattribute_domain_energy_joules_total": _domains,
     "wattribute_energy_uncertainty_ratio": _uncertainty,
     "wattribute_energy_source_info": _energy_source,
-    "wattribute_gpu_energy_joules_total": _of_gpus(lambda gpu: gpu.energy_j),
-    "wattribute_gpu_power_watts": _of_gpus(lambda gpu: gpu.power_w),
-    "wattribute_gpu_power_limit_watts": _of_gpus(_read("power_limit_w")),
-    "wattribute_gpu_idle_power_watts": _gpu_idle_power,
-    "wattribute_gpu_utilization_ratio": _of_gpus(_read("utilization_ratio")),
-    "wattribute_gpu_memory_used_bytes": _of_gpus(_read("memory_used_bytes")),
-    "wattribute_gpu_memory_size_bytes": _of_gpus(_read("memory_total_bytes")),
-    "wattribute_gpu_temperature_celsius": _of_gpus(_read("temperature_celsius")),
-    "wattribute_gpu_attributed_ratio": _of_gpus(lambda gpu: gpu.attributed_ratio),
-    "wattribute_gpu_unused_ratio": _of_gpus(_unused),
-    "wattribute_gpu_info": _gpu_info,
-    "wattribute_gpu_split_info": _gpu_split,
-    "wattribute_gpu_instance_info": _gpu_instances,
-    "wattribute_workload_gpu_held_seconds_total": _gpu_use(False, 0),
-    "wattribute_workload_gpu_unused_seconds_total": _gpu_use(False, 1),
-    "wattribute_workload_gpu_unused_energy_joules_total": _gpu_use(False, 2),
-    "wattribute_run_gpu_held_seconds_total": _gpu_use(True, 0),
-    "wattribute_run_gpu_unused_seconds_total": _gpu_use(True, 1),
-    "wattribute_run_gpu_unused_energy_joules_total": _gpu_use(True, 2),
-    "wattribute_run_gpus": _run_gpus,
-    "wattribute_run_unused_gpus": _run_unused_gpus,
+    **GPU_FILL,
     "wattribute_process_view_restricted": _view_restricted,
     "wattribute_simulated_info": _simulated,
     "wattribute_run_info": _run_info,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["MAX_LABEL_CHARACTERS", "clean_label"]
+__all__ = ["MAX_LABEL_CHARACTERS", "clean_label", "clean_labels"]
 
 MAX_LABEL_CHARACTERS = 128
 """Characters of a label value that are kept; the last one is an ellipsis where something was cut off."""
@@ -23,3 +24,8 @@ def clean_label(text: str) -> str:
     if text.isprintable():
         return text
     return _UNWANTED.sub(_REPLACEMENT, text)
+
+
+def clean_labels(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return label values fit for a page; see ``clean_label``."""
+    return tuple([clean_label(text) for text in texts])

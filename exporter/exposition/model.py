@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.exposition.catalogue import CATALOGUE, Family
+from exporter.exposition.catalogue import CATALOGUE
 from exporter.exposition.families import FamilyRows, family_rows
+from exporter.exposition.family import Family
 from exporter.ledger.snapshot import Snapshot
 
 if TYPE_CHECKING:

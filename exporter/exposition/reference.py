@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from exporter.exposition.catalogue import CATALOGUE, Family
+from exporter.exposition.catalogue import CATALOGUE
+from exporter.exposition.family import Family
 
 __all__ = ["reference_markdown"]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from exporter.exposition.catalogue import Family
-from exporter.exposition.families import BlockRows, Column, FamilyRows, clean_labels
+from exporter.exposition.families import BlockRows, Column, FamilyRows
+from exporter.exposition.family import Family
+from exporter.exposition.labels import clean_labels
 
 __all__ = ["LineWriter", "RenderedFamily", "format_value", "openmetrics_text", "prometheus_text"]
 

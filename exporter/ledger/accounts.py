@@ -6,7 +6,7 @@ A leaf is (workload, run or none). Every total that is ever shown is a sum over 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.attribution.records import Mode
@@ -26,6 +26,7 @@ __all__ = [
     "ProcessKey",
     "RunRecord",
     "added_up",
+    "totals_by_run",
 ]
 
 ACTIVE_COLUMN = {component: i for i, (component, mode) in enumerate(ENERGY_COLUMNS) if mode is Mode.ACTIVE}
@@ -142,6 +143,15 @@ def added_up(accounts: Sequence[Account]) -> Account:
     total.gpu_born_s = min([account.gpu_born_s for account in accounts], default=math.inf)
     total.power_w = sum([account.power_w for account in accounts])
     return total
+
+
+def totals_by_run(accounts: Mapping[LeafKey, Account], runs: Iterable[RunKey]) -> Mapping[RunKey, Account]:
+    """Return the totals of each of ``runs`` over all its leaves; every run in ``accounts`` must be among them."""
+    parts: dict[RunKey, list[Account]] = {key: [] for key in runs}
+    for key, account in accounts.items():
+        if key.run is not None:
+            parts[key.run].append(account)
+    return {key: added_up(of_run) if of_run else Account() for key, of_run in parts.items()}
 
 
 def _sum_rounded_up(one: float, other: float) -> float:

@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from exporter.errors import StateError
 from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Scope
+from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS, SCOPES, Scope
 from exporter.sensors.records import Component
 from exporter.workloads.records import RunFacts
 
@@ -29,6 +30,7 @@ class PastRun:
         ended_s: wall-clock end, or None while it runs.
         energy_j: joules by ``ENERGY_COLUMNS``.
         emissions_g: grams by ``SCOPES``.
+        gpu: GPUs held, by ``GPU_COLUMNS``; zeros for a run that never held one, or was saved before they were counted.
     """
 
     facts: RunFacts
@@ -37,6 +39,7 @@ class PastRun:
     ended_s: float | None
     energy_j: tuple[float, ...]
     emissions_g: tuple[float, ...]
+    gpu: tuple[float, ...]
 
     def energy_by_component_j(self) -> Mapping[Component, float]:
         """Return joules, active and idle, of every component that has any."""
@@ -64,48 +67,55 @@ class History:
         Raises:
             StateError: the file is missing or is no state file.
         """
-        columns = ", ".join((*ENERGY_NAMES, *GRAM_NAMES))
-        query = (
-            f"SELECT facts, started_s, seen_s, ended_s, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
-            " AND (? = '' OR key GLOB ? OR json_extract(facts, '$.name') GLOB ?) ORDER BY seen_s DESC, id DESC LIMIT ?"
-        )
         try:
             if not self._path.is_file():
                 raise StateError(
                     f"state file {self._path} does not exist; has an agent run here with this --state.file?"
                 )
-            rows = self._rows(query, (since_s, name, name, name, -1 if limit is None else limit))
+            rows = self._rows((since_s, name, name, name, -1 if limit is None else limit))
             return [_past_run(row) for row in rows]
         except PermissionError as exc:
             raise StateError(f"state file {self._path} cannot be read: {exc.strerror}; try as root") from exc
         except (OSError, sqlite3.Error, ValueError, TypeError) as exc:
             raise StateError(f"state file {self._path} cannot be read: {exc}") from exc
 
-    def _rows(self, query: str, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
+    def _rows(self, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
         address = f"{self._path.absolute().as_uri()}?mode=ro"
         try:
-            return _all_rows(address, query, values)
+            return _all_rows(address, values)
         except sqlite3.OperationalError:
             # A log that must be created first, and no right to: without a log the file is complete as it is.
             # Source: https://www.sqlite.org/wal.html#read_only_databases
             if Path(f"{self._path}-wal").exists():
                 raise
-            return _all_rows(f"{address}&immutable=1", query, values)
+            return _all_rows(f"{address}&immutable=1", values)
 
 
-def _all_rows(address: str, query: str, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
+def _all_rows(address: str, values: tuple[float | str, ...]) -> Sequence[tuple[object, ...]]:
     with closing(sqlite3.connect(address, uri=True, timeout=2.0)) as db:
-        return db.execute(query, values).fetchall()
+        return db.execute(_query(db), values).fetchall()
+
+
+def _query(db: sqlite3.Connection) -> str:
+    """Return the query for runs; what a file of an older version, which only an agent may change, lacks counts as 0."""
+    present = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('run')")}
+    gpu = (name if name in present else f"0 AS {name}" for name in GPU_COLUMNS)
+    columns = ", ".join((*ENERGY_NAMES, *GRAM_NAMES, *gpu))
+    return (
+        f"SELECT facts, started_s, seen_s, ended_s, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
+        " AND (? = '' OR key GLOB ? OR json_extract(facts, '$.name') GLOB ?) ORDER BY seen_s DESC, id DESC LIMIT ?"
+    )
 
 
 def _past_run(row: tuple[object, ...]) -> PastRun:
     facts, started_s, seen_s, ended_s, *totals = row
-    numbers = [float(str(total)) for total in totals]
+    numbers = iter([float(str(total)) for total in totals])
     return PastRun(
         facts=RunFacts(**json.loads(str(facts))),
         started_s=float(str(started_s)),
         seen_s=float(str(seen_s)),
         ended_s=None if ended_s is None else float(str(ended_s)),
-        energy_j=tuple(numbers[: len(ENERGY_NAMES)]),
-        emissions_g=tuple(numbers[len(ENERGY_NAMES) :]),
+        energy_j=tuple(islice(numbers, len(ENERGY_NAMES))),
+        emissions_g=tuple(islice(numbers, len(GRAM_NAMES))),
+        gpu=tuple(numbers),
     )

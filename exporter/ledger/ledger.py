@@ -25,22 +25,21 @@ from exporter.ledger.accounts import (
     LeafKey,
     RunRecord,
     added_up,
+    totals_by_run,
 )
 from exporter.ledger.holdings import HeldGpus, book_holdings
 from exporter.ledger.newborn import without_newborn
 from exporter.ledger.processes import ProcessAccounts
 from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
+from exporter.ledger.shown import shown_run, shown_workload
 from exporter.ledger.snapshot import (
-    ENERGY_COLUMNS,
     SCOPES,
     AgentStats,
     ComponentTotals,
     GpuTotals,
-    RunTotals,
     Scope,
     Snapshot,
-    WorkloadTotals,
 )
 from exporter.sensors.records import Component, ComponentEnergy, DomainTotal, EnergySample
 from exporter.units import emissions_g
@@ -49,8 +48,6 @@ from exporter.workloads.records import RunFacts, RunKey, UsageSample, WorkloadId
 __all__ = ["Ledger"]
 
 _OPERATIONAL = SCOPES.index("operational")
-_ZERO_ENERGY = (0.0,) * len(ENERGY_COLUMNS)
-_ZERO_EMISSIONS = (0.0,) * len(SCOPES)
 
 
 class Ledger:
@@ -323,8 +320,14 @@ class Ledger:
             unattributed_j=dict(self._unattributed_j),
             ended_j={c: sum(ended.energy_j[i] for i in COLUMNS_OF[c]) for c in self._components},
             emissions_g=dict(self._emissions_g),
-            workloads=[self._workload_totals(key, added_up(parts)) for key, parts in workloads.items()],
-            runs=[self._run_totals(record, runs[key]) for key, record in self._runs.items()],
+            workloads=[
+                shown_workload(key, added_up(parts), born_s=self._born_s[key], now_s=self._now_s)
+                for key, parts in workloads.items()
+            ],
+            runs=[
+                shown_run(record, runs[key], self._gpus_held.get(key, {}), now_s=self._now_s)
+                for key, record in self._runs.items()
+            ],
             processes=self._processes.totals(now_s=self._now_s),
             domains=tuple(domains),
             carbon=carbon,
@@ -334,29 +337,6 @@ class Ledger:
             agent=agent or AgentStats(),
         )
         return without_newborn(snapshot, newborn, emissions=is_first_gram) if newborn or is_first_gram else snapshot
-
-    def _workload_totals(self, workload: WorkloadId, account: Account) -> WorkloadTotals:
-        if self._born_s[workload] == self._now_s:
-            gpu = account.gpu_use(self._now_s)
-            return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w, gpu)
-        if account.shown is None:
-            energy_j, grams = tuple(account.energy_j), tuple(account.emissions_g)
-            account.shown = WorkloadTotals(workload, energy_j, grams, account.power_w, account.gpu_use(self._now_s))
-        return account.shown
-
-    def _run_totals(self, record: RunRecord, account: Account) -> RunTotals:
-        held = self._gpus_held.get(record.facts.key, {})
-        is_newborn = record.born_s == self._now_s
-        return RunTotals(
-            record.facts,
-            _ZERO_ENERGY if is_newborn else tuple(account.energy_j),
-            _ZERO_EMISSIONS if is_newborn else tuple(account.emissions_g),
-            account.power_w,
-            record.seen_wall_s,
-            account.gpu_use(self._now_s),
-            len(held),
-            sum(held.values()),
-        )
 
     def restore(self, saved: SavedState) -> None:
         """Take over the totals of an earlier process on this boot. Called once, before anything is booked."""
@@ -402,8 +382,4 @@ class Ledger:
 
     def run_totals(self) -> Mapping[RunKey, Account]:
         """Return every known run's totals over all its leaves."""
-        parts: dict[RunKey, list[Account]] = {key: [] for key in self._runs}
-        for key, account in self._accounts.items():
-            if key.run is not None:
-                parts[key.run].append(account)
-        return {key: added_up(accounts) if accounts else Account() for key, accounts in parts.items()}
+        return totals_by_run(self._accounts, self._runs)

@@ -21,11 +21,12 @@ def without_newborn(snapshot: Snapshot, components: Collection[Component], *, em
 
     def withheld(totals: _Totals) -> _Totals:
         energy_j = tuple(0.0 if i in hidden else joules for i, joules in enumerate(totals.energy_j))
-        if Component.GPU in components and not isinstance(totals, ProcessTotals) and totals.gpu is not None:
-            totals = totals._replace(gpu=NO_GPU_USE)
-        if emissions and not isinstance(totals, ProcessTotals):
-            return totals._replace(energy_j=energy_j, emissions_g=(0.0,) * len(totals.emissions_g))
-        return totals._replace(energy_j=energy_j)
+        totals = totals._replace(energy_j=energy_j)
+        if isinstance(totals, ProcessTotals):
+            return totals
+        if Component.GPU in components:
+            totals = totals._replace(gpu=None if totals.gpu is None else NO_GPU_USE)
+        return totals._replace(emissions_g=(0.0,) * len(totals.emissions_g)) if emissions else totals
 
     return replace(
         snapshot,

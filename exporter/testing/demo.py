@@ -25,7 +25,7 @@ _GPUS = 8
 _RANKS = 4
 _STEP_S = 0.1
 _JOB = "/system.slice/slurmstepd.scope/job_4711/step_0/user/task_{rank}"
-_NOTEBOOK = "/user.slice/user-1000.slice/session-7.scope"
+_NOTEBOOK = "/user.slice/user-59999.slice/session-7.scope"
 _FINE_TUNING = "/system.slice/slurmstepd.scope/job_4712/step_0/user/task_0"
 _SERVER = (
     "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_1111_2222_3333_444455556666.slice"

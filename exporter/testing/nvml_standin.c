@@ -193,6 +193,7 @@ unsigned nvmlDeviceGetPciInfo_v3(void *handle, struct pci_record *pci)
     ENTER_WHOLE(handle);
     memset(pci, 0, sizeof *pci);
     snprintf(pci->bus_id, sizeof pci->bus_id, "%.31s", gpu.bus);
+    sscanf(gpu.bus, "%x:%x:%x", &pci->domain, &pci->bus, &pci->device);
     return SUCCESS;
 }
 

@@ -16,7 +16,7 @@ from exporter.exposition.families import family_rows
 from exporter.exposition.writer import LineWriter, prometheus_text
 from exporter.ledger import LedgerSettings, Snapshot
 from exporter.ledger.snapshot import ENERGY_COLUMNS
-from exporter.node import Node
+from exporter.node import GpuFactory, Node, hardware_gpus
 from exporter.sensors import Component, SensorSettings
 from exporter.testing import SimulatedNode
 
@@ -37,14 +37,14 @@ def settings_for(
         Settings(),
         ledger=LedgerSettings(state_path=str(state or ""), retention_s=retention_s),
         carbon=CarbonSettings(grid_zone=grid_zone),
-        sensors=SensorSettings(max_package_watts=600.0),
+        sensors=SensorSettings(max_package_watts=600.0, disabled_sources=("nvml",)),  # the one that is not below roots
         baseline=BaselineSettings(cpu_idle_power_w=cpu_idle_w),
     )
 
 
-def open_accounts(simulated: SimulatedNode, settings: Settings) -> Node:
+def open_accounts(simulated: SimulatedNode, settings: Settings, *, make_gpus: GpuFactory = hardware_gpus) -> Node:
     """Return the accounts of the simulated node, baselines set."""
-    node = Node(settings, roots=simulated.roots, clock=simulated.clock)
+    node = Node(settings, roots=simulated.roots, clock=simulated.clock, make_gpus=make_gpus)
     node.start()
     return node
 

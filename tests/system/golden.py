@@ -11,9 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-from exporter.testing import AMD_RANGE_UJ, FakeClock, RaplPackage, SimulatedNode
+from exporter.node import GpuFactory, hardware_gpus
+from exporter.sensors.gpu.gpu_set import GpuSet
+from exporter.testing import AMD_RANGE_UJ, FakeClock, RaplPackage, SimulatedGpuDriver, SimulatedNode
 from exporter.testing.__main__ import demo_node
+from exporter.testing.demo import Demo
 from tests.system.accounts import open_accounts, page_of, settings_for
 
 __all__ = ["GOLDEN", "MACHINES", "page_after_a_minute"]
@@ -54,11 +58,35 @@ def _virtual_machine(directory: Path) -> SimulatedNode:
     return node
 
 
-MACHINES: dict[str, Callable[[Path], SimulatedNode]] = {
-    "training-node": _training_node,
-    "plain-amd": _plain_amd,
-    "platform-meter": _platform_meter,
-    "virtual-machine": _virtual_machine,
+def _plain(make: Callable[[Path], SimulatedNode]) -> Callable[[Path], Machine]:
+    def build(directory: Path) -> Machine:
+        node = make(directory)
+        return Machine(node, node.advance, hardware_gpus)
+
+    return build
+
+
+def _gpu_node(directory: Path) -> Machine:
+    """Eight GPUs: four at work, two held and idle, one shared by a run and a pod, one free."""
+    demo = Demo(directory, FakeClock())
+    driver = SimulatedGpuDriver(demo.gpus, demo.node.clock)
+    return Machine(demo.node, demo.advance, lambda settings, _, clock: GpuSet([driver], clock, settings.gpus))
+
+
+class Machine(NamedTuple):
+    """A simulated machine, how its time passes, and what reads its GPUs."""
+
+    node: SimulatedNode
+    advance: Callable[[float], None]
+    make_gpus: GpuFactory
+
+
+MACHINES: dict[str, Callable[[Path], Machine]] = {
+    "training-node": _plain(_training_node),
+    "plain-amd": _plain(_plain_amd),
+    "platform-meter": _plain(_platform_meter),
+    "virtual-machine": _plain(_virtual_machine),
+    "gpu-node": _gpu_node,
 }
 
 
@@ -68,10 +96,10 @@ def page_after_a_minute(machine: str, directory: Path) -> str:
     A family's series are sorted, since file systems list directories in their own order; values are rounded to twelve
     digits, since sums in another order differ in the last bits.
     """
-    node = MACHINES[machine](directory)
-    accounts = open_accounts(node, settings_for())
+    made = MACHINES[machine](directory)
+    accounts = open_accounts(made.node, settings_for(), make_gpus=made.make_gpus)
     for _ in range(12):
-        node.advance(5.0)
+        made.advance(5.0)
         snapshot = accounts.tick()
     accounts.close()
     page = _OF_THE_MACHINE.sub(r'\1="…"', _CHANGING.sub(r"\1 1.0", page_of(snapshot).decode()))

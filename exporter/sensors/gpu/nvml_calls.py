@@ -150,8 +150,9 @@ class NvmlCalls:
         return int(self._ask("nvmlDeviceGetMinorNumber", handle))
 
     def pci_bus_id(self, handle: Handle) -> str:
-        """Return the address with the driver's eight digits of domain: ``00000000:3B:00.0``."""
-        return str(self._ask("nvmlDeviceGetPciInfo", handle).busId)
+        """Return the address as the kernel writes it: ``0000:3b:00.0``."""
+        place = self._ask("nvmlDeviceGetPciInfo", handle)
+        return f"{place.domain:04x}:{place.bus:02x}:{place.device:02x}.0"  # NVML's own text has more digits of domain
 
     def virtualization_mode(self, handle: Handle) -> int:
         """Return 0 bare metal, 1 passed through, 2 a virtual GPU's guest, 3 or 4 the host of virtual GPUs."""
@@ -307,8 +308,8 @@ def _library() -> ctypes.CDLL | None:
 def _lists_version(library: ctypes.CDLL | None) -> str:
     """Return which form of the process lists to ask for: the newest, unless it is missing or odd.
 
-    Drivers 530 to 535.98 have 8 bytes more per record in it than those before and after, which know neither the first
-    nor both of the functions below; the form before it is the same everywhere.
+    In drivers 530 to 535.98 its records have 8 bytes more than before and after; those drivers have the first of the
+    functions below and not yet the second (as nvitop tells them apart). The form before it is the same everywhere.
     """
     has_long_records = hasattr(library, "nvmlDeviceGetConfComputeMemSizeInfo") and not hasattr(
         library, "nvmlDeviceGetRunningProcessDetailList"

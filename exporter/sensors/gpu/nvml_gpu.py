@@ -99,7 +99,7 @@ class NvmlGpu:
             self._bare_facts(uuid, index),
             model=name.removeprefix("NVIDIA ").strip(),
             minor=ask(calls.minor_number),
-            pci_bus_id=_short_bus_id(ask(calls.pci_bus_id) or ""),
+            pci_bus_id=ask(calls.pci_bus_id) or "",
             scope=scope,
             restricted="module" if scope == "module" else self._restricted(mode),
             is_partitioned=self._is_mig,
@@ -173,7 +173,7 @@ class NvmlGpu:
         percent = None if self._is_mig else ask(calls.utilization_percent)
         memory = ask(calls.memory_bytes)
         residents = self._processes.residents(self._mig.devices)
-        self._mig.is_outdated |= self._is_mig and not residents.is_known
+        self._mig.is_outdated |= self._is_mig and not residents.is_known and not self._processes.are_refused
         used = self._used(residents, is_busy=bool(percent))
         return GpuReading(
             read_at_s=read_at_s,
@@ -225,9 +225,3 @@ class NvmlGpu:
         if self._in_use.acquire(blocking=False):
             self._mig.drop()
             self._in_use.release()
-
-
-def _short_bus_id(text: str) -> str:
-    """Return ``0000:3b:00.0`` for NVML's ``00000000:3B:00.0``; domains above 16 bits keep their digits."""
-    domain, colon, rest = text.strip().lower().partition(":")
-    return f"{domain.lstrip('0').rjust(4, '0')}{colon}{rest}" if rest else ""

@@ -35,9 +35,14 @@ class Residents(NamedTuple):
 
 
 class NvmlProcesses:
-    """What is remembered of one GPU's processes between two reads."""
+    """What is remembered of one GPU's processes between two reads.
+
+    Attributes:
+        are_refused: whether the processes of some partition are refused for good.
+    """
 
     def __init__(self, calls: NvmlCalls, device: NvmlDevice) -> None:
+        self.are_refused = False
         self._calls = calls
         self._device = device
         self._graphics: Sequence[Context] = ()
@@ -68,10 +73,10 @@ class NvmlProcesses:
         """Return the processes as the MIG devices tell of them; the GPU itself tells privileged callers only."""
         found: list[Context] = []
         for instance in instances:
-            listed = self._device.ask(
-                self._calls.compute_processes, handle=instance.handle, kept_as=f"compute_processes {instance.name}"
-            )
+            kept_as = f"compute_processes {instance.name}"
+            listed = self._device.ask(self._calls.compute_processes, handle=instance.handle, kept_as=kept_as)
             if listed is None:
+                self.are_refused = self._device.is_refused(kept_as)
                 return None
             ids = {"gpu_instance": instance.gpu_instance, "compute_instance": instance.compute_instance}
             found += [context._replace(**ids) for context in listed]

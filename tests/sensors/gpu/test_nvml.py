@@ -6,9 +6,16 @@ from dataclasses import replace
 import pytest
 
 from exporter.clock import Clock
-from exporter.errors import DeviceLostError, DriverGoneError, SourcePermissionError, SourceUnsupportedError
+from exporter.errors import (
+    DeviceLostError,
+    DriverGoneError,
+    SourceError,
+    SourcePermissionError,
+    SourceUnsupportedError,
+)
 from exporter.sensors.gpu.nvml import NvmlDriver
 from exporter.sensors.gpu.records import GpuDriver, GpuProcess
+from exporter.testing import FakeClock
 from exporter.testing.simulated_nvml import NvidiaBoard
 from tests.sensors.gpu.standin import COMPUTE, ENERGY, POWER, SAMPLES, MakeNode, NvidiaNode
 
@@ -418,3 +425,38 @@ def test_gpus_are_read_from_many_threads_at_once(make_node: MakeNode) -> None:
         reader.join()
 
     assert seen == {place: {10.0 + place} for place in range(8)}
+
+
+def test_a_driver_that_goes_while_it_is_looked_at_ends_the_look(make_node: MakeNode) -> None:
+    node = make_node(NvidiaBoard(), NvidiaBoard())
+    node.nvml.fail("nvmlDeviceGetName", 9, gpu=1)
+
+    with pytest.raises(DriverGoneError):
+        node.look()
+
+
+def test_gpus_that_fail_for_different_reasons_are_a_failure(make_node: MakeNode) -> None:
+    node = make_node(NvidiaBoard(), NvidiaBoard())
+    node.nvml.fail("nvmlDeviceGetHandleByIndex", 4, gpu=0)
+    node.gpus[1].lose()
+
+    with pytest.raises(SourceError, match="none of 2 GPUs can be used: nvmlDeviceGetHandleByIndex: no permission"):
+        node.look()
+
+
+def test_a_gpu_without_uuid_is_known_by_its_number(make_node: MakeNode) -> None:
+    (gpu,) = make_node(NvidiaBoard(refuses=("nvmlDeviceGetUUID",))).look()
+
+    assert gpu.uuid == "nvidia-0"
+
+
+def test_a_context_without_pid_is_nobodys(node: NvidiaNode) -> None:
+    node.gpus[0].start(0)
+    node.look()
+    reading = node.read()
+
+    assert (reading.has_processes, list(reading.processes)) == (True, [])
+
+
+def test_the_driver_is_one_for_the_agent() -> None:
+    assert as_driver(FakeClock()).source == "nvml"

@@ -179,3 +179,45 @@ def test_a_divided_grace_gpu_keeps_its_counter_unread(make_node: MakeNode) -> No
     node.look()
 
     assert (node.read().energy_uj, node.nvml.calls(ENERGY)) == (None, 0)
+
+
+def test_a_partition_whose_ids_are_not_told_is_left_out(divided: NvidiaNode) -> None:
+    divided.nvml.fail("nvmlDeviceGetGpuInstanceId", 2, times=1)
+    divided.look()
+
+    assert [one.name for one in divided.read().instances] == ["gi7/ci0"]
+
+
+def test_activity_that_is_forbidden_is_said_with_the_cure(divided: NvidiaNode) -> None:
+    divided.nvml.fail("nvmlGpmMigSampleGet", 4)
+    (gpu,) = divided.look()
+    reading = divided.read()
+    (finding,) = divided.driver.findings(gpu)
+
+    assert [one.activity_ratio for one in reading.instances] == [None, None]
+    assert "NVIDIA_MIG_MONITOR_DEVICES=all" in finding.remedy
+    assert divided.nvml.calls("nvmlGpmSampleAlloc") == divided.nvml.calls("nvmlGpmSampleFree")
+
+
+def test_partitions_whose_processes_fail_once_are_enumerated_again(divided: NvidiaNode) -> None:
+    divided.gpus[0].divide([LARGE, SMALL], access="own")
+    divided.look()
+    divided.read()
+    divided.nvml.fail("nvmlDeviceGetComputeRunningProcesses", 2, times=1)
+    failed = divided.read()
+    before = divided.nvml.calls("nvmlDeviceGetMaxMigDeviceCount")
+    after = divided.read()
+
+    assert (failed.has_processes, after.has_processes) == (False, True)
+    assert divided.nvml.calls("nvmlDeviceGetMaxMigDeviceCount") == before + 1
+
+
+def test_partitions_whose_processes_are_refused_are_not_enumerated_at_every_read(divided: NvidiaNode) -> None:
+    divided.gpus[0].divide([LARGE, SMALL])
+    divided.nvml.fail("nvmlDeviceGetComputeRunningProcesses", 4)
+    divided.look()
+    before = divided.nvml.calls("nvmlDeviceGetMaxMigDeviceCount")
+    readings = [divided.read() for _ in range(5)]
+
+    assert [reading.has_processes for reading in readings] == [False] * 5
+    assert divided.nvml.calls("nvmlDeviceGetMaxMigDeviceCount") == before

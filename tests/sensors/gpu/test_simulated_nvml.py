@@ -213,3 +213,10 @@ def test_a_call_hangs_until_it_recovers(standin_library: Path, tmp_path: Path, c
         said, _ = process.communicate(timeout=30)
 
     assert (is_hanging, said) == (True, b"1\n")
+
+
+def test_a_compiler_that_fails_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/bin/false")
+
+    with pytest.raises(RuntimeError, match="/bin/false cannot build nvml_standin.c"):
+        build_standin(tmp_path)
