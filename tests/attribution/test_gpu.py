@@ -83,7 +83,7 @@ def test_processes_of_one_leaf_share_it_by_their_samples() -> None:
     shares = split(gpu, gpu_usage({7: user(1), 8: user(1)}))
 
     assert shares.method == "exclusive"
-    assert shares.processes_j[ProcessId(7, 1)] == (1, pytest.approx(750.0), 0.0)
+    assert shares.processes_j[ProcessId(7, 1)] == pytest.approx((1, 750.0, 0.0))
 
 
 def test_two_leaves_share_by_fresh_samples() -> None:
@@ -207,7 +207,7 @@ def test_a_held_idle_gpu_is_charged_to_its_holder_as_idle_and_as_unused() -> Non
 
     assert shares.idle_j == {1: pytest.approx(400.0)}
     assert shares.is_idle
-    assert shares.holdings[1] == (1.0, 1.0, pytest.approx(400.0))
+    assert shares.holdings[1] == pytest.approx((1.0, 1.0, 400.0))
 
 
 def test_an_allotted_gpu_without_any_process_is_its_holders() -> None:

@@ -1,5 +1,7 @@
 """A time-sliced GPU over time: the split converges to the truth of the simulated driver."""
 
+import math
+
 import pytest
 
 from exporter.attribution import BaselineSettings, GpuMemory, split_gpu
@@ -39,7 +41,7 @@ def error_after(seconds: float, *, seed: int, share: float = 0.5) -> float:
 
 
 def mean_square_root(errors: list[float]) -> float:
-    return (sum(error**2 for error in errors) / len(errors)) ** 0.5
+    return math.sqrt(sum(error**2 for error in errors) / len(errors))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8])

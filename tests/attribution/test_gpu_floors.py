@@ -22,7 +22,8 @@ def test_both_floors_are_learned_after_settling() -> None:
 
     baseline = gpu_baseline(floors, power_w=300.0, utilization_ratio=0.5, has_context=True, settings=SETTINGS)
 
-    assert baseline == (pytest.approx(70.0), pytest.approx(45.0), "learned")
+    assert (baseline.bare_w, baseline.context_w) == pytest.approx((70.0, 45.0))
+    assert baseline.origin == "learned"
 
 
 def test_what_is_drawn_while_power_still_falls_is_not_learned() -> None:
