@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -35,17 +36,17 @@ def build_standin(directory: Path, *, without: Sequence[str] = ()) -> Path:
         NoCompilerError: there is no gcc or cc.
         RuntimeError: the compiler failed; its words are in the message.
     """
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc") or "")
+    if not compiler:
         raise NoCompilerError("no C compiler (gcc or cc) for the NVML stand-in")
     library = directory / _SONAME
     hidden = [f"-D{name}=hidden_{name}" for name in without]
-    command = [compiler, *_FLAGS, *hidden, "-o", str(library), str(_SOURCE)]
+    command = [*compiler, *_FLAGS, *hidden, "-o", str(library), str(_SOURCE)]
     done = subprocess.run(  # noqa: S603 - a compiler on our own source
         command, capture_output=True, text=True, timeout=_BUILD_TIMEOUT_S, check=False
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{compiler} cannot build {_SOURCE.name}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{compiler[0]} cannot build {_SOURCE.name}: {done.stderr[-2000:]}")
     return library
 
 
@@ -54,8 +55,13 @@ def load_standin(library: Path) -> None:
 
     The C library's loader gives a library that is already loaded to whoever asks for its soname. One build per
     process: it is never unloaded, and pynvml keeps the first that it saw.
+
+    Raises:
+        RuntimeError: this process has loaded another library of that name before.
     """
-    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    ours = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    if ctypes.CDLL(_SONAME)._handle != ours._handle:  # noqa: SLF001 - all that tells two libraries apart
+        raise RuntimeError(f"another {_SONAME} than {library} is loaded in this process")
 
 
 def standin_environment(library: Path, state: Path) -> Mapping[str, str]:

@@ -100,6 +100,10 @@ static unsigned enter(const char *call, const void *handle, struct gpu *gpu)
     return SUCCESS;
 }
 
+#define BEGIN                                                                                                          \
+    if (!opened)                                                                                                       \
+        return UNINITIALIZED;                                                                                          \
+    count(__func__)
 #define ENTER(handle)                                                                                                  \
     struct gpu gpu;                                                                                                    \
     unsigned entered = enter(__func__, handle, &gpu);                                                                  \
@@ -142,9 +146,7 @@ unsigned nvmlInitWithFlags(unsigned flags)
 
 unsigned nvmlShutdown(void)
 {
-    if (!opened)
-        return UNINITIALIZED;
-    count(__func__);
+    BEGIN;
     unsigned code = failure(__func__, -1);
     if (!code)
         opened--;
@@ -160,9 +162,7 @@ const char *nvmlErrorString(unsigned code)
 
 unsigned nvmlDeviceGetCount_v2(unsigned *found)
 {
-    if (!opened)
-        return UNINITIALIZED;
-    count(__func__);
+    BEGIN;
     *found = state->gpu_count;
     return failure(__func__, -1);
 }
@@ -275,7 +275,7 @@ static unsigned list(const struct gpu *gpu, const void *handle, uint32_t kind, u
     for (unsigned i = 0; i < gpu->process_count && i < PROCESSES; i++) {
         const struct process *one = &gpu->processes[i];
         uint32_t pid = state->lists_are_translated ? seen_as(one->pid) : one->pid;
-        if (!(one->kinds & kind) || !pid)
+        if (!(one->kinds & kind) || (state->lists_are_translated && !pid))
             continue;
         if (place && (gpu->migs[place - 1].gpu_instance != one->gpu_instance ||
                       gpu->migs[place - 1].compute_instance != one->compute_instance))
@@ -379,20 +379,16 @@ unsigned nvmlGpmQueryDeviceSupport(void *handle, struct support_record *support)
 
 unsigned nvmlGpmSampleAlloc(struct gpm_sample **sample)
 {
-    if (!opened)
-        return UNINITIALIZED;
-    count(__func__);
+    BEGIN;
     *sample = calloc(1, sizeof **sample);
     return SUCCESS;
 }
 
 unsigned nvmlGpmSampleFree(struct gpm_sample *sample)
 {
-    if (!opened)
-        return UNINITIALIZED;
-    count(__func__);
+    BEGIN;
     free(sample);
-    return SUCCESS;
+    return failure(__func__, -1);
 }
 
 unsigned nvmlGpmMigSampleGet(void *handle, unsigned gpu_instance, struct gpm_sample *sample)
@@ -411,9 +407,7 @@ unsigned nvmlGpmMigSampleGet(void *handle, unsigned gpu_instance, struct gpm_sam
 
 unsigned nvmlGpmMetricsGet(struct metrics_record *query)
 {
-    if (!opened)
-        return UNINITIALIZED;
-    count(__func__);
+    BEGIN;
     double seconds = (double)(query->after->now_us - query->before->now_us) / 1e6;
     for (unsigned i = 0; i < query->count; i++) {
         struct metric_record *metric = &query->metrics[i];

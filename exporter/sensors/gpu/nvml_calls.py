@@ -104,7 +104,7 @@ class NvmlCalls:
         except self._binding.NVMLError as exc:
             call = "nvmlInitWithFlags"
             raise translated(int(exc.value), call=call, is_opening=True, was_open=was_open) from exc
-        self._library = _library()
+        self._library = ctypes.CDLL(_LIBRARY)  # the one that pynvml has loaded: the loader gives the same again
         self._lists_version = _lists_version(self._library)
 
     def close(self) -> None:
@@ -215,9 +215,7 @@ class NvmlCalls:
         there is nothing.
         """
         call = "nvmlDeviceGetProcessUtilization"
-        function = getattr(self._library, call, None)
-        if function is None:
-            raise translated(FUNCTION_NOT_FOUND, call=call)
+        function = getattr(self._library, call, lambda *_: FUNCTION_NOT_FOUND)
         slots = _SAMPLE_SLOTS
         for _ in range(_TRIES):
             samples, found = (_UseSample * slots)(), ctypes.c_uint(slots)
@@ -297,15 +295,7 @@ def _imported() -> ModuleType:
     return module
 
 
-def _library() -> ctypes.CDLL | None:
-    """Return the library that pynvml has loaded: the loader gives the same one for the same name."""
-    try:
-        return ctypes.CDLL(_LIBRARY)
-    except OSError:
-        return None
-
-
-def _lists_version(library: ctypes.CDLL | None) -> str:
+def _lists_version(library: ctypes.CDLL) -> str:
     """Return which form of the process lists to ask for: the newest, unless it is missing or odd.
 
     In drivers 530 to 535.98 its records have 8 bytes more than before and after; those drivers have the first of the
@@ -314,7 +304,7 @@ def _lists_version(library: ctypes.CDLL | None) -> str:
     has_long_records = hasattr(library, "nvmlDeviceGetConfComputeMemSizeInfo") and not hasattr(
         library, "nvmlDeviceGetRunningProcessDetailList"
     )
-    is_old = library is not None and not hasattr(library, "nvmlDeviceGetComputeRunningProcesses_v3")
+    is_old = not hasattr(library, "nvmlDeviceGetComputeRunningProcesses_v3")
     return "_v2" if is_old or has_long_records else "_v3"
 
 

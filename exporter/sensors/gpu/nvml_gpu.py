@@ -125,8 +125,6 @@ class NvmlGpu:
         return _Sensors("module", has_counter=True, power=of_module)
 
     def _fields(self, fields: tuple[Field, ...]) -> dict[Field, float | None]:
-        if not fields:
-            return {}
         values = self.device.ask(lambda handle: self._calls.field_values(handle, fields), kept_as="field_values")
         return dict(zip(fields, values, strict=True)) if values else dict.fromkeys(fields)
 

@@ -221,3 +221,12 @@ def test_partitions_whose_processes_are_refused_are_not_enumerated_at_every_read
 
     assert [reading.has_processes for reading in readings] == [False] * 5
     assert divided.nvml.calls("nvmlDeviceGetMaxMigDeviceCount") == before
+
+
+def test_a_sample_that_cannot_be_given_back_spoils_nothing(divided: NvidiaNode) -> None:
+    divided.nvml.fail("nvmlGpmSampleFree", 999)
+    divided.look()
+    divided.read()
+    divided.advance(5)
+
+    assert [one.activity_ratio for one in divided.read().instances] == [0.0, 0.0]
