@@ -16,11 +16,6 @@
 static struct state *state;
 static int opened;
 
-/* A handle holds slot and place (0: the GPU itself) where NVML has a pointer; it is never followed. */
-static void *handle_of(unsigned slot, unsigned place) { return (void *)(uintptr_t)(0x10000u + slot * 16 + place); }
-static unsigned slot_of(const void *handle) { return (unsigned)(((uintptr_t)handle - 0x10000u) / 16); }
-static unsigned place_of(const void *handle) { return (unsigned)((uintptr_t)handle % 16); }
-
 static void count(const char *call)
 {
     while (__sync_lock_test_and_set(&state->lock, 1))
@@ -125,13 +120,8 @@ unsigned nvmlInitWithFlags(unsigned flags)
         return NOT_LOADED;
     struct state *mapped = mmap(NULL, sizeof *mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
-    if (mapped == MAP_FAILED)
+    if (mapped == MAP_FAILED || mapped->size != sizeof *mapped)
         return UNKNOWN;
-    if (mapped->size != sizeof *mapped) {
-        fprintf(stderr, "nvml_standin: state of %lu bytes, expected %lu\n", (unsigned long)mapped->size,
-                (unsigned long)sizeof *mapped);
-        return UNKNOWN;
-    }
     static char opened_path[4096];
     if (strcmp(opened_path, path) != 0)
         opened = 0; /* another machine */
@@ -155,9 +145,7 @@ unsigned nvmlShutdown(void)
 
 const char *nvmlErrorString(unsigned code)
 {
-    static char text[32];
-    snprintf(text, sizeof text, "stand-in code %u", code);
-    return text;
+    return code ? "an error of the stand-in" : "Success";
 }
 
 unsigned nvmlDeviceGetCount_v2(unsigned *found)
@@ -192,7 +180,6 @@ unsigned nvmlDeviceGetPciInfo_v3(void *handle, struct pci_record *pci)
 {
     ENTER_WHOLE(handle);
     memset(pci, 0, sizeof *pci);
-    snprintf(pci->bus_id, sizeof pci->bus_id, "%.31s", gpu.bus);
     sscanf(gpu.bus, "%x:%x:%x", &pci->domain, &pci->bus, &pci->device);
     return SUCCESS;
 }
@@ -236,17 +223,14 @@ unsigned nvmlDeviceGetUtilizationRates(void *handle, struct use_record *use)
     ENTER_WHOLE(handle);
     if (gpu.mig_mode)
         return NOT_SUPPORTED;
-    use->gpu = gpu.percent;
-    use->memory = 0;
+    *use = (struct use_record){gpu.percent, 0};
     return SUCCESS;
 }
 
 unsigned nvmlDeviceGetMemoryInfo(void *handle, struct memory_record *memory)
 {
     ENTER(handle);
-    memory->total = gpu.memory_total;
-    memory->used = gpu.memory_used;
-    memory->free = gpu.memory_total - gpu.memory_used;
+    *memory = (struct memory_record){gpu.memory_total, gpu.memory_total - gpu.memory_used, gpu.memory_used};
     return SUCCESS;
 }
 
@@ -280,10 +264,8 @@ static unsigned list(const struct gpu *gpu, const void *handle, uint32_t kind, u
         if (place && (gpu->migs[place - 1].gpu_instance != one->gpu_instance ||
                       gpu->migs[place - 1].compute_instance != one->compute_instance))
             continue;
-        if (found < room) {
-            struct process_record record = {pid, one->memory, one->gpu_instance, one->compute_instance};
-            records[found] = record;
-        }
+        if (found < room)
+            records[found] = (struct process_record){pid, one->memory, one->gpu_instance, one->compute_instance};
         found++;
     }
     *slots = found;
@@ -303,7 +285,7 @@ LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, GRAPHICS)
 LIST(nvmlDeviceGetMPSComputeRunningProcesses_v2, MPS)
 LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, MPS)
 
-/* Only looked up: together they tell which layout the newest lists have. */
+/* Only looked up: they tell which layout the newest lists have. */
 unsigned nvmlDeviceGetConfComputeMemSizeInfo(void) { return NOT_SUPPORTED; }
 unsigned nvmlDeviceGetRunningProcessDetailList(void) { return NOT_SUPPORTED; }
 
@@ -317,11 +299,9 @@ unsigned nvmlDeviceGetProcessUtilization(void *handle, struct sample_record *rec
         const struct sample *one = &gpu.samples[i];
         if (one->stamp <= last)
             continue;
-        if (found < room) {
-            uint32_t seen = state->samples_are_translated ? seen_as(one->pid) : 0;
-            struct sample_record record = {seen ? seen : one->pid, one->stamp, one->sm, 0, 0, 0};
-            records[found] = record;
-        }
+        uint32_t seen = state->samples_are_translated ? seen_as(one->pid) : 0;
+        if (found < room)
+            records[found] = (struct sample_record){seen ? seen : one->pid, one->stamp, one->sm, 0, 0, 0};
         found++;
     }
     *slots = found;
@@ -398,8 +378,7 @@ unsigned nvmlGpmMigSampleGet(void *handle, unsigned gpu_instance, struct gpm_sam
         return NOT_SUPPORTED;
     for (unsigned i = 0; i < PLACES; i++)
         if (gpu.migs[i].present && gpu.migs[i].gpu_instance == gpu_instance) {
-            sample->now_us = state->now_us;
-            sample->busy_s = gpu.migs[i].busy_s;
+            *sample = (struct gpm_sample){state->now_us, gpu.migs[i].busy_s};
             return SUCCESS;
         }
     return NOT_FOUND;

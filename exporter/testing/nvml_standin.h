@@ -68,3 +68,8 @@ struct support_record { uint32_t version, is_supported; };
 struct metric_record { uint32_t number, code; double value; char *names[3]; };
 struct gpm_sample { uint64_t now_us; double busy_s; };
 struct metrics_record { uint32_t version, count; struct gpm_sample *before, *after; struct metric_record metrics[]; };
+
+/* A handle holds slot and place (0: the GPU itself) where NVML has a pointer; it is never followed. */
+static inline void *handle_of(unsigned slot, unsigned place) { return (void *)(uintptr_t)(0x10000u + slot * 16 + place); }
+static inline unsigned slot_of(const void *handle) { return (unsigned)(((uintptr_t)handle - 0x10000u) / 16); }
+static inline unsigned place_of(const void *handle) { return (unsigned)((uintptr_t)handle % 16); }

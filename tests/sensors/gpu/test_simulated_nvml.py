@@ -17,6 +17,7 @@ from exporter.testing.simulated_nvml import (
     NvidiaBoard,
     SimulatedNvml,
     build_standin,
+    load_standin,
     standin_environment,
 )
 from tests.sensors.gpu.standin import ENERGY, SAMPLES, NvidiaNode, run_python
@@ -200,3 +201,8 @@ def test_a_compiler_that_fails_is_told_in_its_words(tmp_path: Path, monkeypatch:
 
     with pytest.raises(RuntimeError, match=r"/bin/false cannot build nvml_standin\.c"):
         build_standin(tmp_path)
+
+
+def test_a_second_build_cannot_take_the_place_of_the_first(node: NvidiaNode, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="is loaded in this process"):
+        load_standin(build_standin(tmp_path))
