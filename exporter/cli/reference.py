@@ -22,10 +22,12 @@ full. Durations are seconds, or `250ms`, `5s`, `15m`, `24h`, `7d`.
 | 0 | done; `agent`: stopped by SIGTERM or SIGINT, everything saved; `check`: everything needed works |
 | 1 | `agent`: cannot listen; `check`: something needed is down; others: there is no such state file or agent |
 | 2 | the command line or the configuration is wrong; every mistake is on standard error, one per line |
+| 3 | `agent`: a GPU driver was replaced under it; everything is saved, and only a new process can read GPUs again |
 
-`agent` obeys three signals. SIGTERM and SIGINT: take a last sample, save, end; a second one ends it at once. SIGHUP:
-read the configuration file again; a file with mistakes changes nothing, is logged, and shows in
-`wattribute_config_last_reload_successful`.
+`agent` obeys signals. SIGTERM and SIGINT: take a last sample, save, end; a second one ends it at once. SIGHUP: read the
+configuration file again; a file with mistakes changes nothing, is logged, and shows in
+`wattribute_config_last_reload_successful`. SIGUSR1: let go of the GPU drivers for `gpus.release_s`, so that they can be
+unloaded; SIGUSR2: take them again now.
 
 `check` counts as needed: a source of energy, the process table, every address to listen on, and what
 `sensors.required_sources` names. An address that an agent of this kind holds is in order.
@@ -33,6 +35,8 @@ read the configuration file again; a file with mistakes changes nothing, is logg
 `top` shows the agent of this machine (the first of `web.listen_addresses`). Where none answers, it samples the node
 itself, from zero, without touching the state file. What is estimated is marked `~`. Keys: `q` ends it, `s` sorts by
 something else. Without a terminal it prints one frame.
+
+`demo` reads nothing of this machine and keeps nothing. Every output of it says that it is simulated.
 
 `runs` and `check` print tables on a terminal and plain text elsewhere. In CSV, text that a spreadsheet would take for a
 formula begins with an apostrophe. `NO_COLOR` is respected.

@@ -25,9 +25,9 @@ from exporter.sensors.records import Component
 __all__ = ["run_runs"]
 
 _UNKNOWN = "–"
-_WIDE, _MEDIUM, _NARROW = 100, 70, 56
-_GPU_PLACE = 28
-"""Columns of the terminal that the GPUs take, so that the others come later."""
+_WIDE, _MEDIUM, _NARROW = 100, 70, 60
+_GPU_PLACE = 30
+"""How much wider the terminal must be for the other columns where GPUs are shown."""
 _SECONDS_PER_HOUR = 3600
 _LOST_AFTER_S = 300.0
 """An agent saves its runs twice a minute; a run that was not saved for this long has no agent."""
@@ -134,7 +134,7 @@ def _print_text(runs: Sequence[PastRun], now_s: float) -> None:
         *(_GPU_HEADS if has_gpus else ()),
         Column("ENERGY", is_number=True),
         Column("EMISSIONS", is_number=True, needs_columns=_MEDIUM + place),
-        Column("STATE"),
+        Column("STATE", is_flexible=True),
     )
     rows = [
         [words(text, "dim" if run.ended_s is not None else "") for text in _texts(run, now_s, has_gpus=has_gpus)]

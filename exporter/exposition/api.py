@@ -29,7 +29,9 @@ _Json = dict[str, Any]  # what json.dumps takes: text, numbers, booleans, None, 
 
 def runs_document(snapshot: Snapshot) -> bytes:
     """Return the training runs of this node as a JSON document."""
-    return _dump({"version": 1, "taken_s": snapshot.taken_s, "runs": [_run(r, snapshot) for r in snapshot.runs]})
+    runs = [_run(run, snapshot) for run in snapshot.runs]
+    simulated = clean_label(snapshot.agent.simulated)
+    return _dump({"version": 1, "simulated": simulated, "taken_s": snapshot.taken_s, "runs": runs})
 
 
 def snapshot_document(snapshot: Snapshot) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from pathlib import Path
 
@@ -37,8 +38,29 @@ def run(key: str, name: str, started_s: float, *, is_alive: bool = True) -> RunF
     )
 
 
-def save(store: Store, facts: RunFacts, *, seen_s: float, energy_j: float, grams: float = 3.0) -> None:
-    account = Account([energy_j] + [0.0] * 6, [grams, 0.0])
+@pytest.fixture
+def gpu_state(state: Path) -> Path:
+    """Add two runs that held GPUs: one wasted three quarters of what it held, one nothing."""
+    store = Store(state, boot_id="boot")
+    now_s = time.time()
+    hog = run("d" * 12, "forgotten-notebook", now_s - HOUR_S)
+    save(store, hog, seen_s=now_s, energy_j=9e6, gpu=(2 * HOUR_S, 1.5 * HOUR_S, 0.5 * JOULES_PER_KILOWATT_HOUR))
+    busy = run("e" * 12, "llama", now_s - HOUR_S)
+    save(store, busy, seen_s=now_s, energy_j=9e6, gpu=(800 * HOUR_S, 0.0, 0.0))
+    store.close()
+    return state
+
+
+def save(
+    store: Store,
+    facts: RunFacts,
+    *,
+    seen_s: float,
+    energy_j: float,
+    grams: float = 3.0,
+    gpu: tuple[float, ...] = (),
+) -> None:
+    account = Account([energy_j] + [0.0] * 6, [grams, 0.0], gpu)
     changes = StateChanges(
         leaves={LeafKey(WorkloadId("unit", "", "x"), facts.key)},
         processes=set(),
@@ -106,6 +128,67 @@ def test_csv_holds_the_json_rows_and_no_formula(state: Path, capsys: pytest.Capt
     assert [row["name"] for row in rows] == ["nightly", "'=cmd()", "lost\ufffd[2J"]
     assert float(rows[0]["cpu_energy_j"]) == documents[0]["energy_j"] == 2.5 * JOULES_PER_KILOWATT_HOUR
     assert rows[2]["emissions_g"] == ""
+
+
+def test_gpu_columns_are_there_only_if_a_listed_run_held_one(
+    gpu_state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["runs", f"--state.file={gpu_state}", "--name=nightly"])
+    assert "GPU" not in capsys.readouterr().out
+
+    main(["runs", f"--state.file={gpu_state}"])
+    head, *lines = capsys.readouterr().out.splitlines()
+    shown = {line.split()[0]: line for line in lines}
+    assert "GPU HOURS  IDLE  WASTED    ENERGY" in head
+    assert "     2.00   75%  500 Wh  2.50 kWh" in shown["forgotten-notebook"]
+    assert "   800.00    0%    0 Wh  2.50 kWh" in shown["llama"]
+    assert "        –     –       –  2.50 kWh" in shown["nightly"]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (40, ["RUN", "RAN FOR", "ENERGY", "STATE"]),
+        (60, ["RUN", "RAN FOR", "GPU HOURS", "IDLE", "ENERGY", "STATE"]),
+        (80, ["RUN", "RAN FOR", "GPU HOURS", "IDLE", "WASTED", "ENERGY", "STATE"]),
+        (100, ["RUN", "STARTED (UTC)", "RAN FOR", "GPU HOURS", "IDLE", "WASTED", "ENERGY", "EMISSIONS", "STATE"]),
+    ],
+)
+def test_the_table_of_runs_with_gpus_fits_the_terminal(
+    gpu_state: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    expected: list[str],
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    main(["runs", f"--state.file={gpu_state}"])
+
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= width
+    assert re.split(r" {2,}", lines[0].strip()) == expected
+    assert [cells[0][:7] for cells in map(str.split, lines[1:])] == [
+        "llama",
+        "forgott",
+        "nightly",
+        "=cmd()",
+        "lost\ufffd[2",
+    ]
+    assert lines[1].rstrip().endswith("2.50 kWh  3.00 gCO2e  running" if width >= 100 else "2.50 kWh  running")
+
+
+def test_json_holds_what_was_held_and_zeros_for_who_held_none(
+    gpu_state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["runs", f"--state.file={gpu_state}", "--output=json"])
+    documents = {document["name"]: document for document in json.loads(capsys.readouterr().out)}
+
+    names = ("gpu_held_s", "gpu_unused_s", "gpu_unused_j")
+    assert [documents["forgotten-notebook"][name] for name in names] == [7200.0, 5400.0, 1.8e6]
+    assert [documents["nightly"][name] for name in names] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("flag", ["--since=yesterday", "--since=0", "--limit=-1", "--running=1"])

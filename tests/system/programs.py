@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,9 +91,13 @@ class Agent:
         directory: for its state, configuration and log.
         roots: where it finds the kernel's files.
         config: the configuration file's text.
+        environ: variables on top of this process's.
     """
 
-    def __init__(self, directory: Path, roots: Roots, *, config: str = "") -> None:
+    def __init__(
+        self, directory: Path, roots: Roots, *, config: str = "", environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._environ = {**os.environ, **(environ or {})}
         self.port = free_port()
         self.log = directory / "agent.log"
         (directory / "agent.yaml").write_text(config)
@@ -107,7 +112,7 @@ class Agent:
     def start(self) -> None:
         """Start it, without waiting."""
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=self._environ)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -116,6 +121,23 @@ class Agent:
     def stop(self) -> int:
         """End it with SIGTERM and return its exit code."""
         return self._end(signal.SIGTERM)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Wait until it has ended by itself and return its exit code."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        return process.wait(timeout=timeout_s)
 
     def get(self, path: str = "/metrics") -> str:
         """Return a page.
@@ -135,9 +157,11 @@ class Agent:
 
 
 @contextmanager
-def agent_running(directory: Path, roots: Roots, *, config: str = "") -> Iterator[Agent]:
+def agent_running(
+    directory: Path, roots: Roots, *, config: str = "", environ: Mapping[str, str] | None = None
+) -> Iterator[Agent]:
     """Run an agent and wait until it serves; what it logged is shown if it does not."""
-    agent = Agent(directory, roots, config=config)
+    agent = Agent(directory, roots, config=config, environ=environ)
     agent.start()
     try:
         try:
