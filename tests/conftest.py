@@ -1,10 +1,14 @@
-"""Says at the end what was skipped and why; with CI=true a skip that is not expected there fails the run."""
+"""Says at the end what was skipped and why; with CI=true a skip that is not expected there fails the run.
+
+Also gives the one fixture that tests of several folders share.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +71,14 @@ def _reason(longrepr: object) -> str:
     """Return the reason of a skip; pytest keeps it as the last of (path, line, "Skipped: reason")."""
     text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
     return str(text).removeprefix("Skipped: ")
+
+
+@pytest.fixture(scope="session")
+def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the stand-in for NVIDIA's library, compiled; skip where there is no compiler."""
+    from exporter.testing.simulated_nvml import NoCompilerError, build_standin
+
+    try:
+        return build_standin(tmp_path_factory.mktemp("nvml"))
+    except NoCompilerError as exc:
+        pytest.skip(str(exc))

@@ -239,6 +239,10 @@ class SimulatedGpuDriver:
         del gpu
         return ()
 
+    def unusable(self) -> Sequence[Finding]:
+        """Return nothing: all of them can be used."""
+        return ()
+
     def release(self) -> None:
         """Let go."""
         self.is_open = False

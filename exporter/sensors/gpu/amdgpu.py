@@ -177,6 +177,10 @@ class AmdGpuDriver:
             )
         return found
 
+    def unusable(self) -> Sequence[Finding]:
+        """Return nothing: what the kernel does not list is not there."""
+        return ()
+
     def release(self) -> None:
         """Close every attribute."""
         for board in self._boards.values():

@@ -195,6 +195,7 @@ class DriverGroup:
             remedy = "a call that never returns holds one thread; see the kernel's log, and restart the driver"
             return [self._finding("down", "opening the driver has not returned", remedy)]
         items = [device.finding() for device in self.devices]
+        items += self._driver.unusable() if self._error is None else ()
         return [self._summary(items), *items, *self._capabilities()]
 
     def _summary(self, items: Sequence[Finding]) -> Finding:

@@ -142,6 +142,10 @@ class IntelGpuDriver:
             found.append(Finding(source=_SOURCE, state="degraded", item=item, detail=detail))
         return found
 
+    def unusable(self) -> Sequence[Finding]:
+        """Return nothing: what the kernel does not list is not there."""
+        return ()
+
     def release(self) -> None:
         """Close every attribute."""
         for board in self._boards.values():

@@ -27,6 +27,7 @@ from exporter.sensors.gpu.records import GpuFacts, GpuReading
 __all__ = ["NvmlDriver"]
 
 _SOURCE = "nvml"
+_UNUSABLE_REMEDY = "drain the node if it is lost; give this process its device file if it may not be opened"
 
 
 class NvmlDriver:
@@ -41,6 +42,7 @@ class NvmlDriver:
         self._clock = clock
         self._calls = NvmlCalls(binding)
         self._gpus: Mapping[str, NvmlGpu] = {}
+        self._failures: Mapping[int, SourceError] = {}
         self._is_open = False
         self._was_open = False
         self._guard = threading.Lock()
@@ -64,19 +66,20 @@ class NvmlDriver:
             raise SourceUnsupportedError(_SOURCE, "the NVIDIA driver is loaded and has no GPU")
         found: dict[str, NvmlGpu] = {}
         facts: list[GpuFacts] = []
-        failures: list[SourceError] = []
+        failures: dict[int, SourceError] = {}
         for index in range(count):
             try:
                 one = self._looked_at(index, found)
             except (DriverGoneError, DriverReplacedError):
                 raise
             except SourceError as exc:
-                failures.append(exc)
+                failures[index] = exc
             else:
                 facts.append(one)
         self._replace(found)
+        self._failures = failures
         if not facts:
-            raise self._none_usable(failures)
+            raise self._none_usable(list(failures.values()))
         return facts
 
     def _looked_at(self, index: int, found: dict[str, NvmlGpu]) -> GpuFacts:
@@ -129,11 +132,19 @@ class NvmlDriver:
         known = self._gpus.get(gpu.uuid)
         return known.device.findings(gpu) if known else []
 
+    def unusable(self) -> Sequence[Finding]:
+        """Return the GPUs that the last look had to leave out: lost, or closed to this process."""
+        return [
+            Finding(source=_SOURCE, state="down", item=f"gpu {index}", detail=str(failure), remedy=_UNUSABLE_REMEDY)
+            for index, failure in self._failures.items()
+        ]
+
     def release(self) -> None:
         """Shut NVML down, so that the driver can be unloaded; forget what the GPUs refused. Never raises."""
         if not self._is_open:
             return
         self._is_open = False
+        self._failures = {}
         try:
             self._replace({})
             self._calls.close()

@@ -160,6 +160,10 @@ class GpuDriver(Protocol):
         """Return what is missing of ``gpu`` (a permission, a capability), one finding each, ``item`` filled."""
         ...
 
+    def unusable(self) -> Sequence[Finding]:
+        """Return the GPUs that the last look had to leave out, one finding each, ``item`` filled."""
+        ...
+
     def release(self) -> None:
         """Close everything, so that the driver can be unloaded; ``look`` opens it again. Never raises."""
         ...

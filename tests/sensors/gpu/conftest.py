@@ -7,21 +7,10 @@ import pytest
 
 from exporter.testing.simulated_nvml import (
     NVML_STATE_VARIABLE,
-    NoCompilerError,
     NvidiaBoard,
-    build_standin,
     load_standin,
 )
 from tests.sensors.gpu.standin import MakeNode, NvidiaNode
-
-
-@pytest.fixture(scope="session")
-def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the stand-in, compiled; skip where there is no compiler."""
-    try:
-        return build_standin(tmp_path_factory.mktemp("nvml"))
-    except NoCompilerError as exc:
-        pytest.skip(str(exc))
 
 
 @pytest.fixture

@@ -163,10 +163,12 @@ def test_a_lost_gpu_does_not_hide_the_others(make_node: MakeNode) -> None:
     assert [(gpu.uuid, gpu.index) for gpu in found] == [(node.gpus[0].uuid, 0), (node.gpus[2].uuid, 2)]
     assert isinstance(node.failure(1), DeviceLostError)
     assert node.failure(2) is None
+    assert [(f.item, f.state, "GPU is lost" in f.detail) for f in node.driver.unusable()] == [("gpu 1", "down", True)]
 
     node.gpus[1].lose(is_lost=False)
 
     assert len(node.look()) == 3
+    assert node.driver.unusable() == []
 
 
 def test_gpus_that_are_all_lost_are_a_failure(node: NvidiaNode) -> None:
