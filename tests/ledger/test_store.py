@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.attribution import LearnedPower
+from exporter.attribution.gpu_floors import Floor, Floors
 from exporter.errors import StateError
 from exporter.ledger import SavedState
 from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
@@ -24,6 +25,7 @@ from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
 DOMAIN = DomainKey("rapl", "package", "0")
 RUN = RunKey("abc123def456")
+GPU = (7200.0, 1800.5, 0.1)
 
 
 @pytest.fixture
@@ -39,10 +41,17 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def save(
-    store: Store, *, joules: float = 12.5, raw: int = 2**63 + 5, is_alive: bool = True, now_s: float = 50.0
+    store: Store,
+    *,
+    joules: float = 12.5,
+    raw: int = 2**63 + 5,
+    is_alive: bool = True,
+    now_s: float = 50.0,
+    gpu: tuple[float, ...] = GPU,
+    gpu_floors: Mapping[str, Floors] | None = None,
 ) -> None:
     key = LeafKey(WorkloadId("unit", "", "a\n\"'", ""), RUN)
-    account = Account([joules] + [0.1] * 6, [3.0, 0.0])
+    account = Account([joules] + [0.1] * 6, [3.0, 0.0], gpu)
     facts = RunFacts(key=RUN, name="nightly", framework="torchrun", world_size=8, is_alive=is_alive, started_s=1000.0)
     changes = StateChanges(
         leaves={key},
@@ -61,6 +70,7 @@ def save(
         domains={DOMAIN: CounterState(raw, now_s, 99.5)},
         learned={Component.CPU: LearnedPower(10.0, 0.5, 100.0, 1.0, 2.0, 1.2, 60.0)},
         meta={"ticks": "7", "late_ticks": "1", "saved_wall_s": "2000.0"},
+        gpu_floors=gpu_floors or {},
     )
 
 
@@ -81,6 +91,8 @@ def test_what_was_saved_is_loaded_again_bit_for_bit(store: Store) -> None:
     (key, account), *_ = loaded.accounts.items()
     assert key == LeafKey(WorkloadId("unit", "", "a\n\"'", ""), RUN)
     assert account.energy_j == [12.5] + [0.1] * 6
+    assert account.emissions_g == [3.0, 0.0]
+    assert account.gpu == list(GPU)
     assert loaded.domains == {DOMAIN: CounterState(2**63 + 5, 50.0, 99.5)}
     assert loaded.learned[Component.CPU].lowest_power_w == 60.0
     assert loaded.processes[ProcessKey(RUN, "3", 77)].energy_j == [1.0] * 7
@@ -97,6 +109,49 @@ def test_any_total_and_any_register_survive(tmp_path_factory: pytest.TempPathFac
 
     assert next(iter(loaded.accounts.values())).energy_j[0] == joules
     assert loaded.domains[DOMAIN].raw == raw
+
+
+@given(gpu=st.tuples(*[st.floats(0, 1e300)] * 3))
+def test_any_gpu_totals_survive_in_the_leaf_and_in_the_run(
+    tmp_path_factory: pytest.TempPathFactory, gpu: tuple[float, ...]
+) -> None:
+    store = Store(tmp_path_factory.mktemp("s") / "state.db", boot_id="boot-1")
+    save(store, gpu=gpu)
+
+    loaded = reopened(store)
+
+    assert tuple(next(iter(loaded.accounts.values())).gpu) == gpu
+    assert [run.gpu for run in History(store.path).runs()] == [gpu]
+
+
+_floor = st.tuples(st.floats(0, 1e5), st.floats(0, 1e9)).map(lambda learned: Floor(*learned))
+_floors = st.tuples(_floor, _floor).map(lambda both: Floors(*both))
+
+
+@given(floors=st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=50), _floors, max_size=3))
+@pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
+def test_what_was_learned_of_each_gpu_survives_even_another_boot(
+    tmp_path_factory: pytest.TempPathFactory, boot_id: str, floors: dict[str, Floors]
+) -> None:
+    store = Store(tmp_path_factory.mktemp("s") / "state.db", boot_id="boot-1")
+    save(store, gpu_floors=floors)
+
+    assert reopened(store, boot_id=boot_id).gpu_floors == floors
+
+
+def test_a_gpu_is_not_taken_for_quiet_because_it_was_at_the_last_save(store: Store) -> None:
+    """What it did in between nobody knows: it must settle again before its power is learned from."""
+    save(store, gpu_floors={"GPU-1": Floors(Floor(70.0, 600.0), Floor(115.0, 60.0), "context", 45.0)})
+
+    assert reopened(store).gpu_floors == {"GPU-1": Floors(Floor(70.0, 600.0), Floor(115.0, 60.0), "", 0.0)}
+
+
+def test_a_gpu_that_was_not_there_at_the_last_save_keeps_what_was_learned(store: Store) -> None:
+    first, second = Floors(Floor(70.0, 600.0)), Floors(Floor(30.0, 60.0))
+    save(store, gpu_floors={"GPU-1": first})
+    save(store, gpu_floors={"GPU-2": second}, now_s=55.0)
+
+    assert reopened(store).gpu_floors == {"GPU-1": first, "GPU-2": second}
 
 
 def test_another_boot_starts_at_zero_but_keeps_what_was_learned_and_the_history(store: Store) -> None:
