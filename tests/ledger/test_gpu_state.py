@@ -275,17 +275,15 @@ def test_gpu_seconds_are_conserved_and_none_falls_whatever_happens(
     assert [math.fsum(column) for column in zip(*parts, strict=True)] == pytest.approx(node.truth, rel=1e-9, abs=1e-9)
 
 
-_TOTALS_1 = """cpu_active_j REAL NOT NULL DEFAULT 0, cpu_idle_j REAL NOT NULL DEFAULT 0,
+_ENERGY_1 = """cpu_active_j REAL NOT NULL DEFAULT 0, cpu_idle_j REAL NOT NULL DEFAULT 0,
     dram_active_j REAL NOT NULL DEFAULT 0, dram_idle_j REAL NOT NULL DEFAULT 0, gpu_active_j REAL NOT NULL DEFAULT 0,
-    gpu_idle_j REAL NOT NULL DEFAULT 0, other_idle_j REAL NOT NULL DEFAULT 0, operational_g REAL NOT NULL DEFAULT 0,
-    embodied_g REAL NOT NULL DEFAULT 0"""
+    gpu_idle_j REAL NOT NULL DEFAULT 0, other_idle_j REAL NOT NULL DEFAULT 0"""
+_TOTALS_1 = f"{_ENERGY_1}, operational_g REAL NOT NULL DEFAULT 0, embodied_g REAL NOT NULL DEFAULT 0"
 VERSION_1 = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaf(kind TEXT, namespace TEXT, name TEXT, container TEXT, run TEXT, {_TOTALS_1},
     PRIMARY KEY(kind, namespace, name, container, run)) WITHOUT ROWID;
-CREATE TABLE process(run TEXT, rank TEXT, pid INTEGER, cpu_active_j REAL NOT NULL DEFAULT 0,
-    cpu_idle_j REAL NOT NULL DEFAULT 0, dram_active_j REAL NOT NULL DEFAULT 0, dram_idle_j REAL NOT NULL DEFAULT 0,
-    gpu_active_j REAL NOT NULL DEFAULT 0, gpu_idle_j REAL NOT NULL DEFAULT 0, other_idle_j REAL NOT NULL DEFAULT 0,
+CREATE TABLE process(run TEXT, rank TEXT, pid INTEGER, {_ENERGY_1},
     PRIMARY KEY(run, rank, pid)) WITHOUT ROWID;
 CREATE TABLE component(component TEXT PRIMARY KEY, totals TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE unattributed(component TEXT, reason TEXT, energy_j REAL NOT NULL,
@@ -375,10 +373,8 @@ def test_gpu_seconds_are_saved_in_a_migrated_file(old_path: Path) -> None:
     node.close()
 
     assert workload(page).gpu == run(page).gpu == (5.0, 5.0, 500.0)
-    assert {past.facts.key: past.gpu for past in History(old_path).runs()} == {
-        "r": (5.0, 5.0, 500.0),
-        "old": NO_GPU_USE,
-    }
+    kept = {past.facts.key: past.gpu for past in History(old_path).runs()}
+    assert kept == {"r": (5.0, 5.0, 500.0), "old": NO_GPU_USE}
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(old_path: Path) -> None:
