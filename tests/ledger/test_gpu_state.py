@@ -31,11 +31,8 @@ from tests.attribution.samples import component_energy, energy_sample, unit, usa
 RETENTION_S = 60.0
 USED, IDLE = Holding(1.0, 0.0, 0.0), Holding(1.0, 1.0, 500.0)
 R = RunKey("r")
-A = LeafUsage(unit("a"), R, 1.0)
-B = LeafUsage(unit("b"), R, 1.0)
-"""Another container of the same run."""
+A, B = LeafUsage(unit("a"), R, 1.0), LeafUsage(unit("b"), R, 1.0)  # two containers of one run
 NO_RUN = LeafUsage(unit("a"), None, 1.0)
-"""The first container, without the run."""
 
 
 class Node:
@@ -234,8 +231,11 @@ _holding = st.builds(
 _cpu_s = st.sampled_from([0.0, 1.0])
 
 
+_Tick = tuple[list[LeafUsage], list[dict[int, Holding]], float, bool, str]
+
+
 @st.composite
-def _ticks(draw: st.DrawFn) -> tuple[list[LeafUsage], list[dict[int, Holding]], float, bool, str]:
+def _ticks(draw: st.DrawFn) -> _Tick:
     keys = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 1)), unique=True, max_size=5))
     leaves = [LeafUsage(unit(f"w{w}"), RunKey(f"r{r}") if r >= 0 else None, draw(_cpu_s)) for w, r in keys]
     held = st.dictionaries(st.integers(0, len(leaves) - 1), _holding) if leaves else st.just({})
@@ -244,21 +244,23 @@ def _ticks(draw: st.DrawFn) -> tuple[list[LeafUsage], list[dict[int, Holding]], 
     return leaves, gpus, after_s, draw(st.booleans()), draw(st.sampled_from(["", "", "", "stop", "kill"]))
 
 
-def _shown(snapshot: Snapshot) -> dict[WorkloadId | RunKey, tuple[float, ...]]:
-    shown: dict[WorkloadId | RunKey, tuple[float, ...]] = {w.workload: w.gpu for w in snapshot.workloads if w.gpu}
-    return shown | {r.facts.key: r.gpu for r in snapshot.runs if r.gpu}
+_Shown = dict[WorkloadId | RunKey, tuple[float, ...]]
+
+
+def _shown(snapshot: Snapshot) -> _Shown:
+    shown: _Shown = {totals.workload: totals.gpu for totals in snapshot.workloads if totals.gpu}
+    return shown | {totals.facts.key: totals.gpu for totals in snapshot.runs if totals.gpu}
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(trace=st.lists(_ticks(), max_size=12))
 def test_gpu_seconds_are_conserved_and_none_falls_whatever_happens(
-    tmp_path_factory: pytest.TempPathFactory,
-    trace: list[tuple[list[LeafUsage], list[dict[int, Holding]], float, bool, str]],
+    tmp_path_factory: pytest.TempPathFactory, trace: list[_Tick]
 ) -> None:
     """Exits, expiry, returns, stops and kills: every series begins at 0, none falls, all together are what was held."""
     node = Node(tmp_path_factory.mktemp("state") / "state.db")
     node.tick()
-    seen: dict[WorkloadId | RunKey, tuple[float, ...]] = {}
+    seen: _Shown = {}
     for leaves, gpus, after_s, read, end in trace:
         pages = [node.tick(leaves, *gpus, after_s=after_s, read=read)]
         if end:

@@ -17,12 +17,21 @@ from exporter.errors import (
     SourceUnsupportedError,
 )
 
-__all__ = ["FUNCTION_NOT_FOUND", "INSUFFICIENT_SIZE", "INVALID_ARGUMENT", "NOT_FOUND", "SUCCESS", "translated"]
+__all__ = [
+    "FUNCTION_NOT_FOUND",
+    "INSUFFICIENT_SIZE",
+    "INVALID_ARGUMENT",
+    "LIBRARY_NOT_FOUND",
+    "NOT_FOUND",
+    "SUCCESS",
+    "translated",
+]
 
 SUCCESS = 0
 INVALID_ARGUMENT = 2
 NOT_FOUND = 6
 INSUFFICIENT_SIZE = 7
+LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
 
 _DRIVER_NOT_LOADED = 9
@@ -58,7 +67,7 @@ _MEANINGS: dict[int, _Meaning] = {
     _DRIVER_NOT_LOADED: _Meaning("driver not loaded", DriverGoneError),
     10: _Meaning("timeout", SourceBusyError),
     11: _Meaning("interrupt trouble"),
-    12: _Meaning("libnvidia-ml.so.1 not found", SourceUnsupportedError),
+    LIBRARY_NOT_FOUND: _Meaning("libnvidia-ml.so.1 not found", SourceUnsupportedError),
     FUNCTION_NOT_FOUND: _Meaning("not in this driver's library", SourceUnsupportedError),
     14: _Meaning("corrupted infoROM"),
     15: _Meaning("GPU is lost", DeviceLostError, "after Xid 79 the node needs a reboot"),
@@ -79,7 +88,7 @@ _MEANINGS: dict[int, _Meaning] = {
 
 _AT_OPENING: dict[int, _Meaning] = _MEANINGS | {
     4: _Meaning("no permission", SourcePermissionError, "this process may not open /dev/nvidiactl"),
-    12: _Meaning("no NVIDIA driver: libnvidia-ml.so.1 not found", SourceUnsupportedError),
+    LIBRARY_NOT_FOUND: _Meaning("no NVIDIA driver: libnvidia-ml.so.1 not found", SourceUnsupportedError),
     17: _Meaning("blocked by the operating system", DriverReplacedError, _CGROUP_LOST),
     999: _Meaning("unknown error", DriverReplacedError, _CGROUP_LOST),
 }
