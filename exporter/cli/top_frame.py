@@ -86,11 +86,13 @@ def frame(
     runs, workloads = (sorted(consumers, key=SORTS[sort]) for consumers in (view.runs, view.workloads))
     nobody = _nobody_rows(view)
     taken = len(head) + len(tail) + len(view.parts) + len(nobody) + _FIXED_LINES + (_RUN_LINES if runs else 0)
-    taken += len(view.gpus) + _RUN_LINES if view.gpus else 0
+    for_gpus = _shown_gpus(len(view.gpus), None if height is None else height - taken)
+    taken += for_gpus + _RUN_LINES + (for_gpus < len(view.gpus)) if for_gpus else 0
     for_runs, for_workloads = _shown_rows(len(runs), len(workloads), None if height is None else height - taken)
     body: list[RenderableType] = ["", table(_PARTS, _part_rows(view), width=width), ""]
-    if view.gpus:
-        body += [table(_GPUS, [_gpu_row(gpu) for gpu in view.gpus], width=width), ""]
+    if for_gpus:
+        body += [table(_GPUS, [_gpu_row(gpu) for gpu in view.gpus[:for_gpus]], width=width)]
+        body += [*_more(len(view.gpus) - for_gpus, "GPU(s)"), ""]
     if runs:
         body += [table(_RUNS, [_run_row(run) for run in runs[:for_runs]], width=width)]
         body += [*_more(len(runs) - for_runs, "run(s)"), ""]
@@ -98,6 +100,14 @@ def frame(
     body += [table(_WORKLOADS, [*rows, *nobody], width=width)]
     body += _more(len(workloads) - for_workloads, "workload(s)")
     return Group(*head, *body, *tail)
+
+
+def _shown_gpus(gpus: int, lines: int | None) -> int:
+    """Return how many GPUs fit into ``lines`` beside a few runs and workloads: none on a terminal that is very low."""
+    if lines is None:
+        return gpus
+    left = lines - 2 * _MIN_ROWS - _MORE_LINES - _RUN_LINES
+    return gpus if gpus <= left else max(left - 1, 0)
 
 
 def _shown_rows(runs: int, workloads: int, lines: int | None) -> tuple[int, int]:

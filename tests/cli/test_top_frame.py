@@ -83,6 +83,25 @@ def test_the_frame_fits_and_says_what_is_left_out(height: int) -> None:
     assert f"and {100 - shown} more workload(s)" in found
 
 
+@pytest.mark.parametrize(("height", "gpus"), [(24, 0), (30, 2), (40, 8), (None, 8)])
+def test_gpus_are_left_out_before_runs_and_workloads(height: int | None, gpus: int) -> None:
+    few = view(workloads=100)
+    many = replace(few, gpus=[few.gpus[0]._replace(number=number) for number in range(8)])
+
+    found = lines(many, height=height)
+
+    assert sum("llama-ft (idle)" in line for line in found) == gpus
+    assert height is None or len(found) <= height
+    assert line_of("llama-ft", found)
+
+
+def test_a_gpu_that_is_held_and_idle_is_said_to_be() -> None:
+    found = lines(view(), width=120)
+
+    assert "llama-ft (idle)" in line_of("3 H100", found)
+    assert "1, 1 idle" in line_of("llama-ft", [line for line in found if "torchrun" in line])
+
+
 @pytest.mark.parametrize(("sort", "first"), [("power", "w0"), ("energy", "w3"), ("emissions", "w0"), ("name", "w0")])
 def test_workloads_are_sorted(sort: str, first: str) -> None:
     names = [line.split()[0] for line in lines(view(workloads=4), sort=sort) if line.startswith("w")]

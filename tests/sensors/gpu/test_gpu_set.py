@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.errors import DeviceLostError, DriverGoneError, DriverReplacedError, SourceError, SourceUnsupportedError
+from exporter.errors import (
+    DeviceLostError,
+    DriverGoneError,
+    DriverReplacedError,
+    SourceError,
+    SourcePermissionError,
+    SourceUnsupportedError,
+)
 from exporter.health import SourceEvent
-from exporter.sensors.gpu.records import GpuReading
+from exporter.sensors.gpu.records import GpuFacts, GpuReading
 from exporter.sensors.gpu.settings import Calibration, GpuSettings
 from exporter.testing import SimulatedGpu
 from tests.sensors.gpu.sets import finding, of, rig
@@ -238,6 +246,67 @@ def test_a_machine_without_the_driver_says_so_once_and_counts_no_errors() -> Non
         assert sample.gpus == []
 
 
+def test_a_defect_in_a_driver_is_its_own_fault_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig() as node:
+        node.start()
+        node.tick()
+        monkeypatch.setattr(node.gpus[0], "read", lambda **_: int("a defect"))
+        read = node.tick()
+        monkeypatch.setattr(node.driver, "look", lambda: int("a defect"))
+        looked = node.tick(60.0)
+
+        assert "ValueError in this agent's own code" in finding(read, "gpu 0").detail
+        assert of(read, 1).energy_j == pytest.approx(350.0)
+        assert "ValueError in this agent's own code" in finding(looked).detail
+        assert of(looked, 1).energy_j == pytest.approx(70.0 * 60)
+
+
+def test_a_driver_that_may_not_be_opened_says_what_to_give_and_is_tried_less_and_less_often() -> None:
+    with rig() as node:
+        node.driver.error = SourcePermissionError("simulated", "no permission")
+        looks = 0
+        look = node.driver.look
+
+        def counted() -> Sequence[GpuFacts]:
+            nonlocal looks
+            looks += 1
+            return look()
+
+        node.driver.look = counted  # type: ignore[method-assign]  # to see how often
+        sample = node.start()
+        for _ in range(60):
+            node.tick(1.0)
+
+        assert finding(sample).state == "down"
+        assert "NVIDIA_VISIBLE_DEVICES" in finding(sample).remedy
+        assert looks == 4  # at 0, 5, 15 and 35 s; then after 40 s more
+
+
+def test_a_driver_that_is_unloaded_for_good_leaves_its_gpus_standing() -> None:
+    with rig(settings=GpuSettings(read_timeout_s=0.2, rescan_interval_s=1.0)) as node:
+        node.start()
+        node.tick()
+        node.driver.error = SourceUnsupportedError("simulated", "no driver is loaded")
+
+        sample = node.tick()
+
+        assert finding(sample).state == "down"
+        assert {gpu.state for gpu in sample.gpus} == {"down"}
+        assert [gpu.total_j for gpu in sample.gpus] == [pytest.approx(350.0)] * 2
+        assert SourceEvent("simulated", "error", "unsupported") in sample.events
+
+
+def test_opening_a_driver_that_never_returns_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig(settings=GpuSettings(read_timeout_s=0.1)) as node:
+        gate = threading.Event()
+        monkeypatch.setattr(node.driver, "look", lambda: (gate.wait(), [])[1])
+
+        samples = [node.start(), node.tick()]
+        gate.set()
+
+        assert all("has not returned" in finding(sample).detail for sample in samples)
+
+
 def test_unplugged_gpus_go_and_new_ones_come() -> None:
     with rig(settings=GpuSettings(read_timeout_s=0.2, rescan_interval_s=1.0)) as node:
         node.start()
@@ -349,4 +418,4 @@ def test_no_total_ever_falls_or_exceeds_what_was_drawn(steps: list[tuple[str, fl
             assert total_j >= last_j
             last_j = total_j
             if not any(earlier == "freeze" for earlier, _, _ in steps):  # a frozen counter is replaced by a guess
-                assert total_j <= (gpu.energy_j - base_j) * (1 + 1e-9)
+                assert total_j <= gpu.energy_j - base_j + 1e-6 * len(steps)  # the counter's unit, rounded at each step

@@ -132,7 +132,9 @@ def test_a_machine_without_the_library_has_no_driver() -> None:
     """Skipped in name only where a real driver is installed: it then answers for itself."""
     said = run_python(look("'there is one'"), {"LD_LIBRARY_PATH": ""})
 
-    expected = "SourceUnsupportedError loading the library: no NVIDIA driver: libnvidia-ml.so.1 not found (NVML code 12)"
+    expected = (
+        "SourceUnsupportedError loading the library: no NVIDIA driver: libnvidia-ml.so.1 not found (NVML code 12)"
+    )
     assert said in {expected, "there is one"}
 
 
