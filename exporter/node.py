@@ -205,8 +205,11 @@ class Node:
         self._sensors = self._make_sensors(settings, self._roots, self._clock)
         gpus = NO_GPUS
         if not keeps_gpus:
+            release_s = self._gpus.release_left_s
             self._gpus.close()
             self._gpus = self._make_gpus(settings, self._roots, self._clock)
+            if release_s > 0:
+                self._gpus.release(release_s)
             gpus = self._isolated("gpus", lambda: self._gpus.resume(states), NO_GPUS)
         self._sample_usage(gpus.pids)
         energy = self._resumed(states, gpus)

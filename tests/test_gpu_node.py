@@ -19,6 +19,7 @@ from exporter.node import Node
 from exporter.sensors import Component
 from exporter.sensors.gpu.gpu_set import GpuSet
 from exporter.sensors.gpu.interval import GpuSampler
+from exporter.sensors.gpu.settings import GpuSettings
 from exporter.testing import FakeClock, SimulatedGpu, SimulatedGpuDriver, SimulatedNode, SimulatedProcess
 from exporter.testing.demo import Demo
 from tests.system.accounts import assert_conserved, settings_for
@@ -174,6 +175,23 @@ def test_a_lost_gpu_takes_neither_its_joules_nor_the_others_along(tmp_path: Path
     assert after.components[Component.GPU].is_partial
     assert after.gpus[0].state == "down"
     assert after.gpus[1].energy_j == pytest.approx(70.0 * 30)
+
+
+def test_while_the_drivers_are_let_go_nobody_knows_who_holds_what(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "node")
+    rig.gpus[0].open(rig.train(7, name="good").pid, activity_ratio=1.0)
+    rig.node.start()
+    rig.tick(2)
+    rig.node.release_gpus(600.0)
+
+    released = rig.tick()
+    rig.node.reconfigure(replace(rig.node.settings, gpus=GpuSettings(rescan_interval_s=30.0)))
+    reloaded = rig.tick()
+
+    assert run(released, "good").gpus is None
+    assert {gpu.state for gpu in released.gpus} == {"down"}
+    assert rig.driver.is_open is False
+    assert reloaded.gpus == ()
 
 
 def test_processes_are_charged_what_they_used_of_the_gpu(tmp_path: Path) -> None:

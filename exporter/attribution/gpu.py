@@ -24,6 +24,10 @@ from exporter.workloads.records import UsageSample
 
 __all__ = ["gpu_component_shares", "split_gpu", "with_gpu_shares"]
 
+_ROUNDING_RATIO = 1e-12
+"""Share of the energy below which what is left of it is the rounding of a subtraction."""
+_GAP_TICKS = 2
+"""Ticks without a reading of the GPU from which on nobody knows who came and went meanwhile."""
 _ORIGINS: tuple[BaselineOrigin, ...] = ("prior", "learned", "configured")  # the least sure first
 
 
@@ -37,7 +41,7 @@ def split_gpu(
     energy_j, interval_s = gpu.energy_j or 0.0, gpu.interval_s
     if gpu.facts.restricted not in {"", "no_processes"}:
         return _whole(gpu, energy_j), memory
-    parts = parts_of(gpu, usage, is_gap=interval_s > max(settings.gpu_carry_s, 0.0))
+    parts = parts_of(gpu, usage, is_gap=interval_s > max(settings.gpu_carry_s, _GAP_TICKS * usage.interval_s))
     reading = gpu.reading
     has_context = any(part.has_context for part in parts)
     is_idle, quiet = _activity(reading, parts, has_context=has_context)
@@ -52,9 +56,12 @@ def split_gpu(
     split = _Split(gpu.facts.uuid)
     bare_j = min(energy_j, baseline.bare_w * interval_s)
     context_j = min(energy_j - bare_j, baseline.context_w * interval_s)
+    active_j = energy_j - bare_j - context_j
+    if active_j <= _ROUNDING_RATIO * energy_j:
+        bare_j, active_j = bare_j + active_j, 0.0
     unused_j = split.book_idle(parts, bare_j, context_j)
     weights = user_weights(parts, reading, memory, interval_s=interval_s, carry_s=settings.gpu_carry_s)
-    split.book_active(parts, energy_j - bare_j - context_j, reading, weights)
+    split.book_active(parts, active_j, reading, weights)
     shares = GpuShares(
         uuid=gpu.facts.uuid,
         energy_j=energy_j,
@@ -67,6 +74,7 @@ def split_gpu(
         method=weights.method,
         baseline=baseline,
         is_idle=is_idle,
+        is_known=reading is not None,
     )
     if gpu.energy_j is None:
         return shares, memory
@@ -86,6 +94,7 @@ def _whole(gpu: GpuInterval, energy_j: float) -> GpuShares:
         method="device",
         baseline=GpuBaseline(0.0, 0.0, "prior"),
         is_idle=False,
+        is_known=gpu.reading is not None,
     )
 
 

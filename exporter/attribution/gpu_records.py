@@ -71,6 +71,7 @@ class GpuShares:
         method: how the active part was split.
         baseline: idle power in force.
         is_idle: whether nothing ran on it in the whole interval, as far as can be told.
+        is_known: whether it was read in this tick, so that ``holdings`` is all there is.
     """
 
     uuid: str
@@ -84,6 +85,7 @@ class GpuShares:
     method: SplitMethod
     baseline: GpuBaseline
     is_idle: bool
+    is_known: bool = True
 
     @property
     def attributed_ratio(self) -> float:

@@ -192,8 +192,8 @@ def _run(run: _Json, estimated: set[str]) -> Consumer:
         energy_j=_energy_j(run["energy_j"]),
         emissions_g=_operational(run["emissions_g"]),
         is_estimated=_is_estimated(run["energy_j"], estimated),
-        gpus=int(run.get("gpus", 0)),
-        unused_gpus=int(run.get("unused_gpus", 0)),
+        gpus=int(run.get("gpus") or 0),
+        unused_gpus=int(run.get("unused_gpus") or 0),
         unused_j=float(run.get("gpu_unused_j", 0.0)),
     )
 

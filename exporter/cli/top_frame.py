@@ -196,7 +196,7 @@ def _gpu_row(gpu: Gpu) -> list[Text]:
     is_unused = gpu.unused_share > 0
     style = STATE_STYLES["degraded"] if is_unused or gpu.state != "up" else ""
     busy = _UNKNOWN if gpu.utilization_ratio is None else f"{gpu.utilization_ratio:.0%}"
-    held = ", ".join(gpu.holders) or "nobody"
+    held = ", ".join(gpu.holders) or ("nobody" if gpu.state != "down" else _UNKNOWN)
     mark = " (idle)" if is_unused else ""
     return [
         words(f"{gpu.number} {gpu.model}" if gpu.state == "up" else f"{gpu.number} {gpu.model} {gpu.state}", style),

@@ -151,7 +151,8 @@ RUN_GPU_FAMILIES: tuple[Family, ...] = (
         "run_gpus",
         "",
         ("run",),
-        f"GPUs that the run holds on this node now, by an allotment or a context; from attribution. {AT_TICK}",
+        "GPUs of which the run holds all or a part on this node now, by an allotment or a context; absent while no GPU "
+        f"can be read; from attribution. {AT_TICK}",
         "attribution",
     ),
     gauge(

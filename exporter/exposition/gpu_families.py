@@ -77,11 +77,13 @@ def _gpu_use(of_runs: bool, index: int) -> Callable[[Snapshot], _Rows]:  # noqa:
 
 
 def _run_gpus(snapshot: Snapshot) -> _Rows:
-    return ((_clean(r.facts.key), r.gpus) for r in snapshot.runs if r.gpu is not None)
+    return ((_clean(r.facts.key), r.gpus) for r in snapshot.runs if r.gpu is not None and r.gpus is not None)
 
 
 def _run_unused_gpus(snapshot: Snapshot) -> _Rows:
-    return ((_clean(r.facts.key), r.unused_gpus) for r in snapshot.runs if r.gpu is not None)
+    return (
+        (_clean(r.facts.key), r.unused_gpus) for r in snapshot.runs if r.gpu is not None and r.unused_gpus is not None
+    )
 
 
 GPU_FILL: dict[str, Callable[[Snapshot], _Rows]] = {

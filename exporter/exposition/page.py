@@ -159,7 +159,7 @@ def _run_gpus(run: RunTotals) -> str:
     idle = f' <span class="badge warn">{run.unused_gpus} idle</span>' if run.unused_gpus else ""
     wasted_j = run.gpu[GPU_COLUMNS.index("gpu_unused_j")]
     wasted = f'<br><span class="dim">{energy_text(wasted_j)} unused</span>' if wasted_j > 0 else ""
-    return f"{run.gpus}{idle}{wasted}"
+    return f"{UNKNOWN if run.gpus is None else run.gpus}{idle}{wasted}"
 
 
 def _workloads(snapshot: Snapshot) -> str:

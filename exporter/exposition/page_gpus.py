@@ -52,6 +52,8 @@ def _gpu_row(gpu: GpuTotals, names: Mapping[RunKey, str]) -> str:
 
 
 def _holders(gpu: GpuTotals, names: Mapping[RunKey, str]) -> str:
+    if gpu.reading is None and not gpu.holders:
+        return UNKNOWN
     if not gpu.holders:
         return '<span class="dim">nobody</span>'
     return "<br>".join(_holder(holder, names) for holder in gpu.holders)

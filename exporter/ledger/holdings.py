@@ -16,8 +16,11 @@ HeldGpus = Mapping[RunKey, Mapping[str, bool]]
 
 def book_holdings(
     gpus: Sequence[GpuShares], accounts: Sequence[Account], touch: Callable[[Account], None], *, now_s: float
-) -> HeldGpus:
-    """Add what each of ``accounts`` (by leaf) held of ``gpus``, once ``touch`` knows of it; return who holds what."""
+) -> HeldGpus | None:
+    """Add what each of ``accounts`` (by leaf) held of ``gpus``, once ``touch`` knows of it; return who holds what.
+
+    None: no GPU was read, so nobody knows.
+    """
     held: dict[RunKey, dict[str, bool]] = {}
     for gpu in gpus:
         for leaf, holding in gpu.holdings.items():
@@ -33,4 +36,4 @@ def book_holdings(
                 is_unused = holding.unused_share >= holding.share
                 of_run = held.setdefault(run, {})
                 of_run[gpu.uuid] = is_unused and of_run.get(gpu.uuid, True)
-    return held
+    return held if any(gpu.is_known for gpu in gpus) else None

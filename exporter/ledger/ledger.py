@@ -74,7 +74,7 @@ class Ledger:
         self._next_expiry_s = 0.0
         self._now_s = 0.0
         self._wall_s = 0.0
-        self._gpus_held: HeldGpus = {}
+        self._gpus_held: HeldGpus | None = None
         self._changes = StateChanges()
 
     @property
@@ -325,7 +325,7 @@ class Ledger:
                 for key, parts in workloads.items()
             ],
             runs=[
-                shown_run(record, runs[key], self._gpus_held.get(key, {}), now_s=self._now_s)
+                shown_run(record, runs[key], self._held_by(key), now_s=self._now_s)
                 for key, record in self._runs.items()
             ],
             processes=self._processes.totals(now_s=self._now_s),
@@ -337,6 +337,9 @@ class Ledger:
             agent=agent or AgentStats(),
         )
         return without_newborn(snapshot, newborn, emissions=is_first_gram) if newborn or is_first_gram else snapshot
+
+    def _held_by(self, run: RunKey) -> Mapping[str, bool] | None:
+        return None if self._gpus_held is None else self._gpus_held.get(run, {})
 
     def restore(self, saved: SavedState) -> None:
         """Take over the totals of an earlier process on this boot. Called once, before anything is booked."""

@@ -24,8 +24,8 @@ def shown_workload(workload: WorkloadId, account: Account, *, born_s: float, now
     return account.shown
 
 
-def shown_run(record: RunRecord, account: Account, held: Mapping[str, bool], *, now_s: float) -> RunTotals:
-    """Return a run's totals; ``held`` are the GPUs it holds, and whether nothing runs on them."""
+def shown_run(record: RunRecord, account: Account, held: Mapping[str, bool] | None, *, now_s: float) -> RunTotals:
+    """Return a run's totals; ``held`` are the GPUs it holds, and whether nothing runs on them; None: not known."""
     is_newborn = record.born_s == now_s
     return RunTotals(
         record.facts,
@@ -34,6 +34,6 @@ def shown_run(record: RunRecord, account: Account, held: Mapping[str, bool], *, 
         account.power_w,
         record.seen_wall_s,
         account.gpu_use(now_s),
-        len(held),
-        sum(held.values()),
+        None if held is None else len(held),
+        None if held is None else sum(held.values()),
     )

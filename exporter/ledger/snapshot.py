@@ -91,8 +91,8 @@ class WorkloadTotals(NamedTuple):
 class RunTotals(NamedTuple):
     """One run on this node: joules by ``ENERGY_COLUMNS``, grams by ``SCOPES``, watts over the last interval.
 
-    ``gpu`` is by ``GPU_COLUMNS``; ``gpus`` and ``unused_gpus`` are how many it holds now, and of these how many are
-    idle.
+    ``gpu`` is by ``GPU_COLUMNS``; ``gpus`` and ``unused_gpus`` are how many it holds now, all or part of them, and of
+    these how many are idle; None where no GPU was read in this tick.
     """
 
     facts: RunFacts
@@ -101,8 +101,8 @@ class RunTotals(NamedTuple):
     power_w: float
     last_seen_s: float
     gpu: tuple[float, ...] | None = None
-    gpus: int = 0
-    unused_gpus: int = 0
+    gpus: int | None = None
+    unused_gpus: int | None = None
 
 
 class GpuHolder(NamedTuple):

@@ -31,6 +31,7 @@ class GpuDevice:
         energy: its running total.
         error: why the last read failed, or None after a good one.
         is_listed: whether the last look found it.
+        is_paused: whether its driver is let go, so that it is not read.
         read_at_s: boot-clock time of the last good read, or 0.
         last_success_s: the same on the wall clock, or None.
         failures: bad reads in a row.
@@ -41,6 +42,7 @@ class GpuDevice:
         self.energy = energy
         self.error: SourceError | None = None
         self.is_listed = True
+        self.is_paused = False
         self.read_at_s = 0.0
         self.last_success_s: float | None = None
         self._worker: Worker | None = None
@@ -145,7 +147,9 @@ class GpuDevice:
         name = f"{facts.vendor} {facts.model}".strip()
         state: State = "up"
         detail, remedy = "; ".join([f"{name}: {self._fed_from()}", *facts.notes]), ""
-        if not self.is_listed:
+        if self.is_paused:
+            state, detail = "down", f"{name}: not read while its driver is let go"
+        elif not self.is_listed:
             state, detail, remedy = "down", f"{name}: no longer there", _LOST_REMEDY
         elif self.is_stuck:
             state, detail, remedy = "down", f"{name}: a call into its driver has not returned", _STUCK_REMEDY

@@ -30,6 +30,8 @@ _FIRST_PAUSE_S = 5.0
 _GONE_AFTER_S = 900.0
 """Seconds for which a GPU that is no longer there is still shown, standing still."""
 _RELEASE_TIMEOUT_S = 3.0
+_HOPELESS_READS = 3
+"""Failed reads in a row of every GPU, after which the driver is opened anew; only that tells what happened to it."""
 _REPLACED_REMEDY = "restart the agent; a container must be made anew to see the new library"
 
 
@@ -137,6 +139,7 @@ class DriverGroup:
         """Return what every GPU gave; one that lost its driver takes the others along until the next look."""
         intervals = []
         for device in list(self.devices):
+            device.is_paused = not self._is_open
             before_s = device.last_success_s
             try:
                 intervals.append(device.collect(wall_s=wall_s, events=events))
@@ -148,9 +151,18 @@ class DriverGroup:
                 self._last_success_s = wall_s
             elif device.error is not None and device.is_listed and device.failures == 1:
                 self._next_look_s = min(self._next_look_s, now_s + _FIRST_PAUSE_S)
+            if device.failures >= _HOPELESS_READS and self._is_hopeless():
+                self._failed(DriverGoneError(self.name, f"no GPU can be read: {device.error}"), now_s, events)
             if not device.is_listed and now_s - device.read_at_s > _GONE_AFTER_S:
                 self._forget(device)
         return intervals
+
+    def _is_hopeless(self) -> bool:
+        """Whether no GPU answers for no reason of its own: as a container that lost its devices sees it."""
+        listed = [device for device in self.devices if device.is_listed]
+        return self._is_open and all(
+            device.failures >= _HOPELESS_READS and type(device.error) is SourceError for device in listed
+        )
 
     def _forget(self, device: GpuDevice) -> None:
         if device.energy.state is not None:
@@ -188,7 +200,7 @@ class DriverGroup:
         """Return the state of the driver, of each GPU and of what is missing of them."""
         if now_s < self._released_until_s:
             detail = f"let go on request, for another {self._released_until_s - now_s:.0f} s"
-            return [self._finding("degraded", detail, "SIGUSR2 takes it again")]
+            return [self._finding("down", detail, "SIGUSR2 takes it again")]
         if isinstance(self._error, SourceUnsupportedError) and not self._was_up:
             return [self._finding(absent_state, str(self._error))]
         if self._look is not None and not self._devices:

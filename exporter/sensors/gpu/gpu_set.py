@@ -27,6 +27,7 @@ class GpuSet:
         self._clock = clock
         self._settings = settings
         self._required = frozenset(required)
+        self._released_until_s = 0.0
         self._groups = [DriverGroup(driver, settings) for driver in drivers]
 
     @property
@@ -69,9 +70,14 @@ class GpuSet:
         """Return the names of the drivers of which some GPU was read when last tried."""
         return frozenset(group.name for group in self._groups if group.is_working())
 
+    @property
+    def release_left_s(self) -> float:
+        """Seconds for which the drivers stay let go."""
+        return max(self._released_until_s - self._clock.monotonic_s(), 0.0)
+
     def release(self, seconds: float) -> None:
         """Let go of the drivers for so long (0: take them again now)."""
-        until_s = self._clock.monotonic_s() + seconds if seconds > 0 else 0.0
+        until_s = self._released_until_s = self._clock.monotonic_s() + seconds if seconds > 0 else 0.0
         for group in self._groups:
             group.release(until_s)
 

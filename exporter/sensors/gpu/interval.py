@@ -45,10 +45,8 @@ class GpuInterval:
 
     @property
     def power_w(self) -> float | None:
-        """Mean power over the interval in watts, else the driver's own reading, or None where neither is known."""
-        if self.energy_j is not None and self.interval_s > 0:
-            return self.energy_j / self.interval_s
-        return self.reading.power_w if self.reading else None
+        """Mean power over the interval in watts, or None where no joules became known in this tick."""
+        return self.energy_j / self.interval_s if self.energy_j is not None and self.interval_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +96,11 @@ class GpuSampler(Protocol):
 
     def release(self, seconds: float) -> None:
         """Let go of the drivers for so long (0: take them again now)."""
+        ...
+
+    @property
+    def release_left_s(self) -> float:
+        """Seconds for which the drivers stay let go; 0 where they are in use."""
         ...
 
     @property
