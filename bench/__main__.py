@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.gpus import GPU_COLUMNS, measure_gpus
 from bench.load import populated
 from bench.measure import floor_ms, running_agent
 
@@ -23,6 +26,7 @@ _COLUMNS = (
     *("PSS MiB", "fds", "scrape p50 ms", "p99 ms", "bytes"),
 )
 _HERE = Path(__file__).parent
+_MACHINE = f"Linux {os.uname().release}; {os.cpu_count()} CPUs; Python {sys.version.split()[0]}"
 
 
 class _Row(NamedTuple):
@@ -52,21 +56,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--ticks", type=int, default=12, help="ticks of one second per measurement")
     parser.add_argument("--size", action="append", metavar="PROCESSES:CGROUPS", help="instead of all nine; repeatable")
+    parser.add_argument("--gpus", default="0,1,8,16m", metavar="N,…", help="simulated GPUs; 8m: 8 divided by MIG")
+    parser.add_argument("--no-gpus", action="store_true", help="no rows with GPUs")
+    parser.add_argument("--only-gpus", action="store_true", help="nothing but the rows with GPUs")
     parser.add_argument("--markdown", action="store_true", help="a table for docs/reference/performance.md")
     parser.add_argument("--port", type=int, default=19_187, help="loopback port for the agent")
     arguments = parser.parse_args()
+    if not shutil.which("gcc"):
+        parser.exit(1, "the benchmark compares with C programs and needs gcc: install it, for example with apt\n")
     sizes = [tuple(map(int, size.split(":"))) for size in arguments.size or ()] or _SIZES
     with tempfile.TemporaryDirectory(prefix="wattribute-bench-") as directory:
         build = Path(directory)
-        for program in ("floor", "sleepers"):
-            command = ["gcc", "-O2", "-Wall", "-o", str(build / program), str(_HERE / f"{program}.c")]
-            subprocess.run(command, check=True)
-        rows = []
-        for processes, cgroups in sizes:
-            print(f"measuring {processes} processes, {cgroups} cgroups …", file=sys.stderr, flush=True)
-            rows.append(_measure(processes, cgroups, build=build, ticks=arguments.ticks, port=arguments.port))
-    _print(rows, markdown=arguments.markdown)
+        if not arguments.only_gpus:
+            rows = _measure_all(sizes, build=build, ticks=arguments.ticks, port=arguments.port)
+            about = f"{rows[0].origin}; {_MACHINE}"
+            _print(about, [list(_COLUMNS), *(row.cells() for row in rows)], markdown=arguments.markdown)
+        if not arguments.no_gpus:
+            gpus = arguments.gpus.split(",")
+            gpu_rows = measure_gpus(gpus, build=build, ticks=arguments.ticks, port=arguments.port)
+            about = f"simulated GPUs; {_MACHINE}"
+            _print(about, [list(GPU_COLUMNS), *(row.cells() for row in gpu_rows)], markdown=arguments.markdown)
     return 0
+
+
+def _measure_all(sizes: Sequence[Sequence[int]], *, build: Path, ticks: int, port: int) -> list[_Row]:
+    for program in ("floor", "sleepers"):
+        command = ["gcc", "-O2", "-Wall", "-o", str(build / program), str(_HERE / f"{program}.c")]
+        subprocess.run(command, check=True)
+    rows = []
+    for processes, cgroups in sizes:
+        print(f"measuring {processes} processes, {cgroups} cgroups …", file=sys.stderr, flush=True)
+        rows.append(_measure(processes, cgroups, build=build, ticks=ticks, port=port))
+    return rows
 
 
 def _measure(processes: int, cgroups: int, *, build: Path, ticks: int, port: int) -> _Row:
@@ -101,19 +122,17 @@ def _measure(processes: int, cgroups: int, *, build: Path, ticks: int, port: int
         )
 
 
-def _print(rows: list[_Row], *, markdown: bool) -> None:
-    about = f"{rows[0].origin}; Linux {os.uname().release}; {os.cpu_count()} CPUs; Python {sys.version.split()[0]}"
-    table = [list(_COLUMNS), *(row.cells() for row in rows)]
+def _print(about: str, table: Sequence[Sequence[str]], *, markdown: bool) -> None:
     if markdown:
         lines = [f"| {' | '.join(cells)} |" for cells in table]
-        lines.insert(1, "|" + " ---: |" * len(_COLUMNS))
+        lines.insert(1, "|" + " ---: |" * len(table[0]))
         print(f"{about}.\n")
-        print("\n".join(lines))
+        print("\n".join(lines), end="\n\n", flush=True)
         return
     print(about)
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
     for cells in table:
-        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,14 +59,14 @@ class AgentProcess:
         """
         time.sleep(_INTERVAL_S)
         self._wait_for_the_middle_of_an_interval()
-        before_ticks, before_s = self._ticks(), self.cpu_s()
+        before_ticks, before_s = self.ticks(), self.cpu_s()
         for second in range(1, ticks + 1):
             time.sleep(_INTERVAL_S)
             if between:
                 between()
             if second % _SCRAPE_EVERY == 0 and second < ticks:
                 self.scrape()
-        after_ticks, after_s = self._ticks(), self.cpu_s()
+        after_ticks, after_s = self.ticks(), self.cpu_s()
         return (after_s - before_s) / (after_ticks - before_ticks) * MILLISECONDS_PER_SECOND
 
     def scrape_ms(self, count: int) -> tuple[float, float, int]:
@@ -87,12 +88,17 @@ class AgentProcess:
         """Return the number of open descriptors."""
         return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
+    def threads(self) -> int:
+        """Return the number of threads."""
+        return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def ticks(self) -> float:
+        """Return how often it has sampled, from its page."""
+        return self._value(_TICKS)
+
     def _wait_for_the_middle_of_an_interval(self) -> None:
         sampled_s = self._value(_SAMPLED_AT)
         time.sleep((sampled_s + _INTERVAL_S / 2 - time.time()) % _INTERVAL_S)
-
-    def _ticks(self) -> float:
-        return self._value(_TICKS)
 
     def _value(self, pattern: re.Pattern[bytes]) -> float:
         match = pattern.search(self.scrape())
@@ -102,15 +108,22 @@ class AgentProcess:
 
 
 @contextmanager
-def running_agent(roots: Roots, *, port: int, state: Path) -> Iterator[AgentProcess]:
+def running_agent(
+    roots: Roots,
+    *,
+    port: int,
+    state: Path,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[AgentProcess]:
     """Start an agent with ticks of one second, wait until it has ticked, and stop it afterwards."""
     state.unlink(missing_ok=True)
     command = [
         *(sys.executable, "-m", "exporter.cli", "agent", "--sampling.interval=1s", f"--state.file={state}"),
         *(f"--web.listen-address=127.0.0.1:{port}", f"--path.procfs={roots.procfs}", f"--path.sysfs={roots.sysfs}"),
-        f"--path.cgroupfs={roots.cgroupfs}",
+        *(f"--path.cgroupfs={roots.cgroupfs}", *arguments),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
     agent = AgentProcess(process, port)
     try:
         _wait(agent)
