@@ -9,6 +9,7 @@ LISTEN ?= 127.0.0.1:10187
 ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+VALIDATE_ARGS ?=
 
 DEBIAN_TEST := prometheus
 ifeq ($(CI),true)
@@ -16,10 +17,10 @@ DEBIAN_TEST += gcc libc6-dev slurmctld slurmd slurm-client slurm-wlm-basic-plugi
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs golden clean programs training
+.PHONY: help run test lint bench validate-gpu docs golden clean programs training
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## install and serve this machine's numbers on http://127.0.0.1:10187/metrics
 	@exec $(BIN)/wattribute agent --web.listen-address=$(LISTEN) $(ARGS)
@@ -36,6 +37,9 @@ lint: $(VENV)/.dev ## style, types and layers
 bench: $(VENV)/.dev ## what a tick and a scrape cost, beside a C program that reads everything
 	@command -v gcc >/dev/null || .ci/debian gcc libc6-dev
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+validate-gpu: $(VENV)/.dev ## on a machine with an NVIDIA GPU: measure what the agent takes for granted (10 minutes)
+	$(BIN)/python -m bench.validate_gpu $(VALIDATE_ARGS)
 
 golden: $(VENV)/.dev ## accept the current pages as the golden scrapes; review the diff
 	$(BIN)/python -m tests.system.golden
