@@ -5,7 +5,8 @@ forge the variables, so they count only where the controller does not restrict t
 read: its numbers are relative to what the process may see, and anybody may set it.
 
 Sources: Documentation/admin-guide/cgroup-v1/devices.rst; security/device_cgroup.c, devcgroup_seq_show: a group that
-denies single devices but allows by default shows ``a *:* rwm`` all the same; srun(1), output environment variables.
+denies single devices but allows by default shows ``a *:* rwm`` all the same, so do the jobs of a Slurm that is not
+itself restricted; srun(1), output environment variables; gres.conf(5), Links, on numbers and device files.
 Version 2 restricts devices by BPF programs, which nobody can read.
 """
 
@@ -28,7 +29,8 @@ from exporter.workloads.usage import Leaf, leaf_of
 __all__ = ["ALLOTMENT_VARIABLES", "GpuClaims", "parse_allowed_gpus", "parse_gpu_list"]
 
 ALLOTMENT_VARIABLES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-"""Numbers of GPUs on the node, not relative to a job; the nearer first."""
+"""Numbers of GPUs on the node, not relative to a job; the nearer first. Slurm counts records of gres.conf; taken here
+for numbers of device files, which they are where gres.conf lists all GPUs in that order."""
 
 _NVIDIA_MAJOR = "195"
 _GPU_MINORS = 254
