@@ -79,7 +79,8 @@ def parts_of(gpu: GpuInterval, usage: UsageSample, *, is_gap: bool) -> list[Part
     """
     reading = gpu.reading
     instances = reading.instances if reading else ()
-    device = {gpu.facts.uuid, f"minor:{gpu.facts.minor}"} if gpu.facts.minor is not None else {gpu.facts.uuid}
+    facts = gpu.facts
+    device = {facts.uuid, f"index:{facts.index}", *([] if facts.minor is None else [f"minor:{facts.minor}"])}
     parts: dict[str, Part] = {}
     for instance in instances or (_WHOLE,):
         names = device | {instance.uuid}

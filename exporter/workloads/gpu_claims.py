@@ -6,7 +6,7 @@ read: its numbers are relative to what the process may see, and anybody may set 
 
 Sources: Documentation/admin-guide/cgroup-v1/devices.rst; security/device_cgroup.c, devcgroup_seq_show: a group that
 denies single devices but allows by default shows ``a *:* rwm`` all the same, so do the jobs of a Slurm that is not
-itself restricted; srun(1), output environment variables; gres.conf(5), Links, on numbers and device files.
+itself restricted; srun(1), output environment variables; gres.conf(5), AutoDetect and Links, on the order of GPUs.
 Version 2 restricts devices by BPF programs, which nobody can read.
 """
 
@@ -29,8 +29,9 @@ from exporter.workloads.usage import Leaf, leaf_of
 __all__ = ["ALLOTMENT_VARIABLES", "GpuClaims", "parse_allowed_gpus", "parse_gpu_list"]
 
 ALLOTMENT_VARIABLES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-"""Numbers of GPUs on the node, not relative to a job; the nearer first. Slurm counts records of gres.conf; taken here
-for numbers of device files, which they are where gres.conf lists all GPUs in that order."""
+"""Numbers of GPUs on the node, not relative to a job; the nearer first. Slurm counts the records of gres.conf, with
+AutoDetect those that the driver lists, in its order: the driver's own numbers, unless gres.conf leaves some out or has
+another order. They need not be the numbers of device files (seen with Slurm 22.05)."""
 
 _NVIDIA_MAJOR = "195"
 _GPU_MINORS = 254
@@ -65,7 +66,7 @@ class GpuClaims:
         self._devices = str(roots.cgroupfs / "devices")
         self._classify = classify
         self._run_identity = run_identity
-        self._holders: list[tuple[Process, frozenset[int]]] = []
+        self._holders: list[tuple[Process, frozenset[str]]] = []
         self._allowed: dict[str, frozenset[int] | None] = {}
         self._places: dict[int, _Place] = {}
         self._is_stale = True
@@ -94,30 +95,31 @@ class GpuClaims:
         that it named, the ``sleep`` of an external step), those with processes on a GPU, which are ``users``, hold it,
         else those of a run, else all.
         """
-        held: dict[Leaf, set[int]] = defaultdict(set)
-        best: dict[tuple[WorkloadId, int], int] = defaultdict(int)
+        held: dict[Leaf, set[str]] = defaultdict(set)
+        best: dict[tuple[WorkloadId, str], int] = defaultdict(int)
         for process, gpus in self._holders:
             leaf = leaf_of(process)
             held[leaf] |= gpus
-            for minor in gpus:
-                best[leaf.workload, minor] = max(best[leaf.workload, minor], _strength(leaf, users))
+            for gpu in gpus:
+                best[leaf.workload, gpu] = max(best[leaf.workload, gpu], _strength(leaf, users))
         return [
-            GpuClaim(places.place(leaf), f"minor:{minor}")
-            for leaf, minors in held.items()
-            for minor in sorted(minors)
-            if _strength(leaf, users) == best[leaf.workload, minor]
+            GpuClaim(places.place(leaf), gpu)
+            for leaf, gpus in held.items()
+            for gpu in sorted(gpus)
+            if _strength(leaf, users) == best[leaf.workload, gpu]
         ]
 
     def _held(
         self, process: Process, known: dict[str, frozenset[int] | None], places: dict[int, _Place]
-    ) -> frozenset[int]:
+    ) -> frozenset[str]:
+        """Return the GPUs that a process's job holds, as ``GpuClaim`` names them."""
         facts = process.facts
         if facts is None:
             return frozenset()
         if facts.cgroup.job_system:
             allowed = self._allowed_to(self._path(process, places), known)
             if allowed is not None:
-                return allowed
+                return frozenset(f"minor:{number}" for number in allowed)
         elif (
             process.run is None
             or facts.cgroup.pod_uid
@@ -126,7 +128,8 @@ class GpuClaims:
         ):
             return frozenset()  # no batch job; one whose Slurm does without groups is told by its run
         variables = facts.environment or {}
-        return parse_gpu_list(next((variables[name] for name in ALLOTMENT_VARIABLES if variables.get(name)), ""))
+        told = next((variables[name] for name in ALLOTMENT_VARIABLES if variables.get(name)), "")
+        return frozenset(f"index:{number}" for number in parse_gpu_list(told))
 
     def _path(self, process: Process, places: dict[int, _Place]) -> str:
         """Return the path of a process's group: that of its accounting, else what its devices hierarchy says."""

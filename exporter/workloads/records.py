@@ -105,7 +105,8 @@ class GpuClaim(NamedTuple):
 
     Attributes:
         leaf: index of the leaf in ``UsageSample.leaves``.
-        device: ``minor:3`` (its device file's number), or the UUID of a GPU or of a partition.
+        device: ``index:3`` (the driver's number of it), ``minor:3`` (its device file's number), or the UUID of a GPU or
+            of a partition.
     """
 
     leaf: int

@@ -149,6 +149,6 @@ def usages(draw: st.DrawFn, *, leaves: int = 4) -> UsageSample:
         )
         for pid in draw(st.lists(_pids, unique=True))
     }
-    devices = st.sampled_from([UUID, "minor:0", "minor:1", "MIG-0", "MIG-1"])
+    devices = st.sampled_from([UUID, "minor:0", "minor:1", "index:0", "index:5", "MIG-0", "MIG-1"])
     claims = draw(st.lists(st.builds(GpuClaim, st.integers(0, leaves - 1), devices), max_size=4))
     return gpu_usage(users, claims, leaves=leaves)

@@ -210,10 +210,11 @@ def test_a_held_idle_gpu_is_charged_to_its_holder_as_idle_and_as_unused() -> Non
     assert shares.holdings[1] == pytest.approx((1.0, 1.0, 400.0))
 
 
-def test_an_allotted_gpu_without_any_process_is_its_holders() -> None:
+@pytest.mark.parametrize("device", ["minor:0", "index:0", "GPU-1"])
+def test_an_allotted_gpu_without_any_process_is_its_holders(device: str) -> None:
     gpu = interval(reading(utilization_ratio=0.0), energy_j=250.0)
 
-    shares = split(gpu, gpu_usage(claims=[GpuClaim(3, "minor:0")]), LEARNED, BaselineSettings())
+    shares = split(gpu, gpu_usage(claims=[GpuClaim(3, device)]), LEARNED, BaselineSettings())
 
     assert shares.idle_j == {3: pytest.approx(250.0)}
     assert shares.holdings[3].unused_j == pytest.approx(250.0)

@@ -134,7 +134,7 @@ def test_without_a_restricted_group_the_jobs_variables_tell(tmp_path: Path, layo
     with Follower(node) as follower:
         sample = follower.tick()
 
-    assert [*(("42", True, f"minor:{number}") for number in range(4)), ("43", True, "minor:2")] == _claims(sample)
+    assert [*(("42", True, f"index:{number}") for number in range(4)), ("43", True, "index:2")] == _claims(sample)
 
 
 @pytest.mark.parametrize("entries", [["c 195:1 rwm", _CONTROL], [_CONTROL], []])
@@ -155,7 +155,7 @@ def test_a_slurm_that_does_without_groups_is_known_by_its_runs(tmp_path: Path) -
     with Follower(node) as follower:
         sample = follower.tick()
 
-    assert _claims(sample) == [("batch.service", True, "minor:4"), ("batch.service", True, "minor:5")]
+    assert _claims(sample) == [("batch.service", True, "index:4"), ("batch.service", True, "index:5")]
 
 
 def test_a_pod_that_says_it_is_a_slurm_job_holds_nothing(tmp_path: Path) -> None:
