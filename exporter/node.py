@@ -16,11 +16,13 @@ from exporter.attribution import (
     GpuMemory,
     GpuShares,
     LearnedPower,
+    Reason,
     attribute,
     baseline_for,
     gpu_component_shares,
     held_leaves,
     split_gpu,
+    whole_gpu,
     with_gpu_shares,
 )
 from exporter.carbon import CarbonSource
@@ -107,6 +109,7 @@ class Node:
         self._state_finding: Finding | None = None
         self._learned: dict[Component, LearnedPower] = {}
         self._gpu_memory: dict[str, GpuMemory] = {}
+        self._driver_change = ""
         self._ticks = self._late_ticks = 0
         self._save_is_full = True
         self._next_save_s = self._next_forget_s = 0.0
@@ -136,7 +139,7 @@ class Node:
         self._late_ticks += is_late
         gpus = self._isolated("gpus", self._gpus.sample, NO_GPUS)
         usage = self._sample_usage(gpus.pids)
-        gpu_shares = self._split_gpus(gpus, usage)
+        gpu_shares = self._isolated("gpu_split", lambda: self._split_gpus(gpus, usage), self._without_split(gpus))
         usage = with_gpu_shares(usage, held_leaves(list(gpu_shares.values())), gpu_count=len(gpus.gpus))
         busy_ratio = _busy_ratio(usage)
         energy = self._isolated(
@@ -162,6 +165,9 @@ class Node:
             memory = self._gpu_memory.get(uuid, GpuMemory())
             shares[uuid], self._gpu_memory[uuid] = split_gpu(gpu, usage, memory, self.settings.baseline)
         return shares
+
+    def _without_split(self, gpus: GpuSample) -> dict[str, GpuShares]:
+        return {gpu.facts.uuid: whole_gpu(gpu, Reason.UNKNOWN) for gpu in gpus.gpus}
 
     def _split(
         self,
@@ -195,7 +201,8 @@ class Node:
     def reconfigure(self, settings: Settings) -> None:
         """Go on with other settings from the last tick on, without losing an interval. Paths stay what they were."""
         states = self._states()
-        keeps_gpus = (settings.gpus, settings.sensors) == (self.settings.gpus, self.settings.sensors)
+        if _gpu_settings(settings) != _gpu_settings(self.settings):
+            self._remake_gpus(settings, states)
         self._sensors.close()
         self._workloads.close()
         self.settings = settings
@@ -203,23 +210,24 @@ class Node:
         self._carbon = CarbonSource(settings.carbon, self._clock)
         self._workloads = self._make_workloads(settings, self._roots, self._clock)
         self._sensors = self._make_sensors(settings, self._roots, self._clock)
-        gpus = NO_GPUS
-        if not keeps_gpus:
-            release_s = self._gpus.release_left_s
-            self._gpus.close()
-            self._gpus = self._make_gpus(settings, self._roots, self._clock)
-            if release_s > 0:
-                self._gpus.release(release_s)
-            gpus = self._isolated("gpus", lambda: self._gpus.resume(states), NO_GPUS)
-        self._sample_usage(gpus.pids)
-        energy = self._resumed(states, gpus)
+        self._sample_usage(())
+        energy = self._resumed(states, NO_GPUS)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         self._ledger.book_down_time(energy, self._carbon.state(), now_s=now_s, wall_s=wall_s)
+
+    def _remake_gpus(self, settings: Settings, states: Mapping[DomainKey, CounterState]) -> None:
+        """Read GPUs by other settings from the last reading on, let go or not as they were."""
+        self._driver_change, release_s = self.driver_change, self._gpus.release_left_s
+        self._gpus.close()
+        self._gpus = self._make_gpus(settings, self._roots, self._clock)
+        self._gpus.adopt(states)
+        if release_s > 0:
+            self._gpus.release(release_s)
 
     @property
     def driver_change(self) -> str:
         """What happened if only a new process can go on reading GPUs; empty as long as this one can."""
-        return self._gpus.driver_change
+        return self._driver_change or self._gpus.driver_change
 
     def release_gpus(self, seconds: float) -> None:
         """Let go of the GPU drivers for so long, so that they can be replaced (0: take them again now)."""
@@ -363,6 +371,11 @@ class Node:
 def _busy_ratio(usage: UsageSample) -> float:
     available_s = usage.cpu_count * usage.interval_s
     return min(max(usage.busy_cpu_s / available_s, 0.0), 1.0) if available_s > 0 else 0.0
+
+
+def _gpu_settings(settings: Settings) -> tuple[object, ...]:
+    """Return the settings that need the GPUs' drivers opened anew if they change."""
+    return settings.gpus, settings.sensors.disabled_sources, settings.sensors.required_sources
 
 
 def _joined(energy: EnergySample, gpus: GpuSample) -> EnergySample:

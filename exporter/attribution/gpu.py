@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.attribution.baseline import BaselineSettings
-from exporter.attribution.gpu_floors import GpuBaseline, Quiet, gpu_baseline
-from exporter.attribution.gpu_parts import Part, User, parts_of
+from exporter.attribution.gpu_activity import gpu_activity
+from exporter.attribution.gpu_floors import GpuBaseline, gpu_baseline
+from exporter.attribution.gpu_parts import Part, User, holder_of, parts_of
 from exporter.attribution.gpu_records import GpuMemory, GpuShares, Holding, ProcessId
 from exporter.attribution.gpu_weights import Weights, part_weights, user_weights
 from exporter.attribution.records import BaselineOrigin, ComponentShares, Reason
@@ -22,7 +23,7 @@ from exporter.sensors.gpu.records import GpuReading
 from exporter.sensors.records import ComponentEnergy
 from exporter.workloads.records import UsageSample
 
-__all__ = ["gpu_component_shares", "split_gpu", "with_gpu_shares"]
+__all__ = ["gpu_component_shares", "split_gpu", "whole_gpu", "with_gpu_shares"]
 
 _ROUNDING_RATIO = 1e-12
 """Share of the energy below which what is left of it is the rounding of a subtraction."""
@@ -38,19 +39,22 @@ def split_gpu(
 
     Without joules in this tick the shares are empty but for who holds the GPU.
     """
-    energy_j, interval_s = gpu.energy_j or 0.0, gpu.interval_s
     if gpu.facts.restricted not in {"", "no_processes"}:
-        return _whole(gpu, energy_j), memory
-    parts = parts_of(gpu, usage, is_gap=interval_s > max(settings.gpu_carry_s, _GAP_TICKS * usage.interval_s))
+        return whole_gpu(gpu, Reason.UNKNOWN), memory
+    if gpu.is_down_time:
+        return whole_gpu(gpu, Reason.AGENT_DOWN), memory
+    energy_j, interval_s = gpu.energy_j or 0.0, gpu.interval_s
+    is_gap = interval_s > max(settings.gpu_carry_s, _GAP_TICKS * usage.interval_s)
+    by_name = parts_of(gpu, usage, memory, is_gap=is_gap)
+    parts = list(by_name.values())
     reading = gpu.reading
-    has_context = any(part.has_context for part in parts)
-    is_idle, quiet = _activity(reading, parts, has_context=has_context)
+    activity = gpu_activity(reading, parts, memory)
     power_w = energy_j / interval_s if interval_s > 0 else 0.0
     baseline = gpu_baseline(
         memory.floors,
         power_w=power_w,
-        utilization_ratio=_utilization(reading),
-        has_context=has_context,
+        utilization_ratio=activity.utilization_ratio,
+        has_context=any(part.has_context for part in parts),
         settings=settings,
     )
     split = _Split(gpu.facts.uuid)
@@ -65,65 +69,47 @@ def split_gpu(
     shares = GpuShares(
         uuid=gpu.facts.uuid,
         energy_j=energy_j,
-        interval_s=interval_s,
+        interval_s=interval_s if gpu.energy_j is not None or gpu.method != "none" else usage.interval_s,
         active_j=split.active_j,
         idle_j=split.idle_j,
         processes_j=split.processes_j,
         unattributed_j={reason: joules for reason, joules in split.unattributed_j.items() if joules > 0},
-        holdings=_holdings(parts, unused_j, is_idle=is_idle),
+        holdings=_holdings(parts, unused_j, is_idle=activity.is_idle),
         method=weights.method,
         baseline=baseline,
-        is_idle=is_idle,
+        is_idle=activity.is_idle,
         is_known=reading is not None,
     )
-    if gpu.energy_j is None:
+    if reading is None:
         return shares, memory
-    floors = memory.floors.after(
-        quiet, power_w=power_w, interval_s=interval_s, settling_s=max(settings.gpu_settling_s, 0.0)
+    floors = memory.floors
+    if gpu.energy_j is not None:
+        floors = floors.after(
+            activity.quiet, power_w=power_w, interval_s=interval_s, settling_s=max(settings.gpu_settling_s, 0.0)
+        )
+    return shares, GpuMemory(
+        floors=floors,
+        weights=weights.fresh or memory.weights,
+        weights_age_s=0.0 if weights.fresh else memory.weights_age_s + interval_s,
+        residents={user.process: part.name for part in parts for user in part.users},
+        allotted=frozenset(holder_of(leaf, usage) for part in parts for leaf in part.allotted_now),
+        utilization_ratio=activity.utilization_now,
     )
-    return shares, weights.remembered(memory, floors, interval_s)
 
 
-def _whole(gpu: GpuInterval, energy_j: float) -> GpuShares:
-    """Return the shares of a GPU that is only measured as a whole."""
+def whole_gpu(gpu: GpuInterval, reason: Reason) -> GpuShares:
+    """Return the shares of a GPU whose joules are nobody's, for this ``reason``."""
+    energy_j = gpu.energy_j or 0.0
     return GpuShares(
         uuid=gpu.facts.uuid,
         energy_j=energy_j,
         interval_s=gpu.interval_s,
-        unattributed_j={Reason.UNKNOWN: energy_j} if energy_j > 0 else {},
+        unattributed_j={reason: energy_j} if energy_j > 0 else {},
         method="device",
         baseline=GpuBaseline(0.0, 0.0, "prior"),
         is_idle=False,
         is_known=gpu.reading is not None,
     )
-
-
-def _utilization(reading: GpuReading | None) -> float | None:
-    if reading is None:
-        return None
-    if reading.utilization_ratio is not None:
-        return reading.utilization_ratio
-    known = [(one.share, one.activity_ratio) for one in reading.instances if one.activity_ratio is not None]
-    return sum(share * ratio for share, ratio in known) if known and len(known) == len(reading.instances) else None
-
-
-def _activity(reading: GpuReading | None, parts: Sequence[Part], *, has_context: bool) -> tuple[bool, Quiet]:
-    """Return whether nothing ran in the whole interval, and which kind of quiet that was.
-
-    The device's utilisation covers at most the last second; that nothing ran before is told by the samples, which
-    cover the time since the last reading, or by there being nobody who could have run anything.
-    """
-    if reading is None:
-        return False, ""
-    utilization = _utilization(reading)
-    if (utilization or 0.0) > 0 or any(value > 0 for value in reading.samples.values()):
-        return False, ""
-    is_told = utilization is not None or reading.has_samples
-    if not reading.has_processes:
-        return is_told, ""
-    if not has_context and not any(part.departed for part in parts):
-        return True, "bare"
-    return is_told, "context" if is_told and has_context else ""
 
 
 class _Split:
@@ -146,7 +132,7 @@ class _Split:
             self._hold(bare_j * part.share, holders, leaves, has_unknown=part.holds_unknown)
             if part.has_context and resident > 0:
                 slice_j = context_j * (part.share / resident)
-                self._hold(slice_j, part.leaves, leaves, has_unknown=part.unknown > 0)
+                self._hold(slice_j, part.leaves, leaves, has_unknown=part.unknown > 0 or part.strangers > 0)
             for leaf, joules in leaves.items():
                 self._to_processes(joules, [user for user in part.users if user.leaf == leaf], is_active=False)
             charged.append(leaves)

@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from exporter.attribution.gpu_floors import Floors, GpuBaseline
 from exporter.attribution.records import Reason
+from exporter.workloads.records import RunKey, WorkloadId
 
-__all__ = ["GpuMemory", "GpuShares", "Holding", "ProcessId", "SplitMethod", "held_leaves"]
+__all__ = ["GpuMemory", "GpuShares", "Holder", "Holding", "ProcessId", "SplitMethod", "held_leaves"]
 
 SplitMethod = Literal[
     "exclusive", "time_sliced", "carried", "equal", "mps_declared", "mps_equal", "mig", "none", "device"
@@ -24,6 +25,13 @@ class ProcessId(NamedTuple):
 
     pid: int
     start_ticks: int
+
+
+class Holder(NamedTuple):
+    """A leaf by what it is of; its place in the usage sample changes from tick to tick."""
+
+    workload: WorkloadId
+    run: RunKey | None
 
 
 class Holding(NamedTuple):
@@ -47,13 +55,17 @@ class GpuMemory(NamedTuple):
         floors: its idle power, as far as learned.
         weights: who used it when that was last known.
         weights_age_s: seconds since then.
-        residents: who had a context on it at the end of the last interval.
+        residents: who had a context on it at the end of the last interval, and on which partition.
+        allotted: who it was allotted to then, all or part of it.
+        utilization_ratio: what the driver said of its utilisation then.
     """
 
     floors: Floors = Floors()
     weights: Mapping[ProcessId, float] = {}
     weights_age_s: float = 0.0
-    residents: frozenset[ProcessId] = frozenset()
+    residents: Mapping[ProcessId, str] = {}
+    allotted: frozenset[Holder] = frozenset()
+    utilization_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

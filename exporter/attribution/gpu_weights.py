@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.attribution.gpu_floors import Floors
 from exporter.attribution.gpu_parts import Part, User
 from exporter.attribution.gpu_records import GpuMemory, ProcessId, SplitMethod
 from exporter.sensors.gpu.records import GpuReading
@@ -29,18 +28,11 @@ class PartWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Who used the GPU, part by part; ``fresh``: what the driver said in this interval; ``residents``: who is on it."""
+    """Who used the GPU, part by part; ``fresh`` is what the driver said in this interval."""
 
     method: SplitMethod
     parts: Sequence[PartWeights]
     fresh: Mapping[ProcessId, float]
-    residents: frozenset[ProcessId]
-
-    def remembered(self, memory: GpuMemory, floors: Floors, interval_s: float) -> GpuMemory:
-        """Return what to take along to the next tick."""
-        if self.fresh:
-            return GpuMemory(floors, self.fresh, 0.0, self.residents)
-        return GpuMemory(floors, memory.weights, memory.weights_age_s + interval_s, self.residents)
 
 
 _NOBODY = PartWeights({}, {}, 0.0)
@@ -59,7 +51,7 @@ def part_weights(parts: Sequence[Part], reading: GpuReading | None) -> list[floa
 def _activity(part: Part) -> float:
     if part.activity_ratio is not None:
         return part.activity_ratio
-    return 1.0 if part.has_context else 0.0
+    return 1.0 if part.has_context or part.departed else 0.0
 
 
 def user_weights(
@@ -67,12 +59,12 @@ def user_weights(
 ) -> Weights:
     """Return who used each part of a GPU."""
     if any(part.is_partition for part in parts):
-        return Weights("mig", [_held_alike(part) for part in parts], {}, _residents(parts))
+        return Weights("mig", [_held_alike(part) for part in parts], {})
     part = parts[0]
     fresh, sampled_unknown = _fresh(part, reading, memory)
     present = [*part.users, *(user for user in part.departed if user.process in fresh)] or part.departed
     carried = memory.weights if memory.weights_age_s + interval_s <= carry_s else {}
-    has_strangers = part.unknown > 0 or sampled_unknown > 0
+    has_strangers = part.unknown > 0 or part.strangers > 0 or sampled_unknown > 0
     if not present and not has_strangers:
         leaves = dict.fromkeys(part.allotted, 1.0)
         method: SplitMethod = "none" if not leaves else "exclusive" if len(leaves) == 1 else "equal"
@@ -88,11 +80,7 @@ def user_weights(
             method, used = "carried", PartWeights(_of(present, carried), {}, 0.0)
         elif method == "none" and (reading is None or not reading.has_samples):
             method, used = "equal", _held_alike(part)
-    return Weights(method, [used], fresh, _residents(parts))
-
-
-def _residents(parts: Sequence[Part]) -> frozenset[ProcessId]:
-    return frozenset(user.process for part in parts for user in part.users)
+    return Weights(method, [used], fresh)
 
 
 def _fresh(part: Part, reading: GpuReading | None, memory: GpuMemory) -> tuple[dict[ProcessId, float], float]:
@@ -133,16 +121,17 @@ def _under_mps(
     declared = {user: user.mps_share_ratio for user in clients if user.mps_share_ratio is not None}
     if declared:
         weights = {user: declared.get(user, 1.0) for user in clients}  # 100 % is what a client has by default
-        return "mps_declared", PartWeights(weights, {}, float(part.unknown))
-    return "mps_equal", PartWeights(dict.fromkeys(clients, 1.0), {}, float(part.unknown))
+        return "mps_declared", PartWeights(weights, {}, float(part.unknown + part.strangers))
+    return "mps_equal", PartWeights(dict.fromkeys(clients, 1.0), {}, float(part.unknown + part.strangers))
 
 
 def _held_alike(part: Part) -> PartWeights:
     """Return equal weights for the leaves on a part, and within each for its processes."""
-    present = part.users or ([] if part.unknown else part.departed)
-    if not present and not part.unknown:
+    unknown = part.unknown + part.strangers
+    present = part.users or ([] if unknown else part.departed)
+    if not present and not unknown:
         return PartWeights({}, dict.fromkeys(part.allotted, 1.0), 0.0)
     counts: dict[int, int] = {}
     for user in present:
         counts[user.leaf] = counts.get(user.leaf, 0) + 1
-    return PartWeights({user: 1 / counts[user.leaf] for user in present}, {}, float(part.unknown))
+    return PartWeights({user: 1 / counts[user.leaf] for user in present}, {}, float(unknown))

@@ -25,7 +25,7 @@ def book_holdings(
     for gpu in gpus:
         for leaf, holding in gpu.holdings.items():
             account = accounts[leaf]
-            if gpu.interval_s > 0:
+            if gpu.interval_s > 0 and holding.share > 0:
                 touch(account)
                 account.gpu_born_s = min(account.gpu_born_s, now_s)
                 account.gpu[0] += holding.share * gpu.interval_s

@@ -164,7 +164,7 @@ class SimulatedGpu:
                     self._ring.append((self._sampled, pid))
                     break
 
-    def read(self, *, now_s: float, since: int) -> tuple[GpuReading, int]:
+    def read(self, *, clock: Clock, since: int) -> tuple[GpuReading, int]:
         """Return a reading with the samples after number ``since``, and the number of the last one."""
         if self.hang is not None:
             self.hang.wait()
@@ -178,7 +178,7 @@ class SimulatedGpu:
             activity = min(sum(context.activity_ratio for context in self._contexts.values()), 1.0)
             is_whole = not self.instances
             reading = GpuReading(
-                read_at_s=now_s,
+                read_at_s=clock.monotonic_s(),
                 energy_uj=self._shown_uj if self.has_counter else None,
                 power_w=self._power_w,
                 cross_check_power_w=self._power_w,
@@ -231,7 +231,7 @@ class SimulatedGpuDriver:
             raise self.error
         device = next(one for one in self.gpus if one.facts.uuid == gpu.uuid)
         since = self._since.get(gpu.uuid, 0)
-        reading, self._since[gpu.uuid] = device.read(now_s=self._clock.monotonic_s(), since=since)
+        reading, self._since[gpu.uuid] = device.read(clock=self._clock, since=since)
         return reading
 
     def findings(self, gpu: GpuFacts) -> Sequence[Finding]:

@@ -1,6 +1,6 @@
 """Who is behind the process ids that GPU drivers name: looked at anew each tick, because a pid may be another's by now.
 
-A process that ended since the previous sample is named once more: drivers tell of the work it did in between.
+A process that has ended is named a few times more, if it is asked for: drivers tell later of the work it did.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ MPS_SHARE_VARIABLE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 """What a client of MPS declares of the GPU's threads. Source: NVIDIA, Multi-Process Service, Environment Variables."""
 
 _MOST_NEW_PER_TICK = 512
+_TOLD_AFTER_END = 6
+"""Samples in which a process that has ended is still told: a driver may be unread for some ticks."""
 _WHOLE_PERCENT = 100.0
 _PERCENTAGE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{0,12})?")
 
@@ -31,6 +33,7 @@ class _Known(NamedTuple):
 
     leaf: Leaf
     user: GpuUser
+    told_ended: int = 0  # samples in which it was told although it had ended
 
 
 class GpuUsers:
@@ -68,21 +71,23 @@ class GpuUsers:
         self._gone.update((process.pid, process) for process in gone if process.facts is not None)
 
     def users(self, places: LeafPlaces) -> dict[int, GpuUser]:
-        """Return who is behind each pid that ``look`` was given, as far as known; each is told once after its end."""
+        """Return who is behind each pid that ``look`` was given, as far as known; for a few samples after its end."""
         alive = {pid: self._known(process) for pid, process in self._alive.items() if process.facts is not None}
         known = alive | {pid: ended for pid in self._asked - alive.keys() if (ended := self._ended(pid)) is not None}
-        self._before, self._gone = alive, {}
-        return {pid: user._replace(leaf=places.place(leaf)) for pid, (leaf, user) in known.items()}
+        self._before, self._gone = known, {}
+        return {pid: one.user._replace(leaf=places.place(one.leaf)) for pid, one in known.items()}
 
     def leaves(self) -> frozenset[Leaf]:
         """Return the leaves of those that were alive in this sample."""
-        return frozenset(known.leaf for known in self._before.values())
+        return frozenset(known.leaf for known in self._before.values() if known.user.is_alive)
 
     def _ended(self, pid: int) -> _Known | None:
         known = self._before.get(pid)
         if known is None and pid in self._gone:
             known = self._known(self._gone[pid])
-        return None if known is None else known._replace(user=known.user._replace(is_alive=False))
+        if known is None or known.told_ended >= _TOLD_AFTER_END:
+            return None
+        return _Known(known.leaf, known.user._replace(is_alive=False), known.told_ended + 1)
 
     def _known(self, process: Process) -> _Known:
         variables = (process.facts.environment if process.facts is not None else None) or {}

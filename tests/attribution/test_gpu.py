@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -268,6 +269,95 @@ def test_over_a_long_gap_only_those_who_were_there_at_both_ends_are_charged(
 
     assert shares.active_j.get(0, 0.0) == pytest.approx(charged_j)
     assert shares.unattributed_j.get(Reason.UNKNOWN, 0.0) == pytest.approx(1000.0 - charged_j)
+
+
+def test_over_a_long_gap_an_allotment_counts_that_was_there_before_it() -> None:
+    """What was drawn while nobody looked is not the newcomer's, and was not wasted by it."""
+    idle = interval(reading(utilization_ratio=0.0))
+    claims = [GpuClaim(2, "index:0")]
+    _, before = split_gpu(idle, gpu_usage(claims=claims), GpuMemory(), BaselineSettings())
+    gap = interval(reading(utilization_ratio=0.0), energy_j=60_000.0, interval_s=600.0)
+
+    kept = split(gap, gpu_usage(claims=claims), before, BaselineSettings())
+    new = split(gap, gpu_usage(claims=[GpuClaim(3, "index:0")]), before, BaselineSettings())
+
+    assert kept.idle_j == {2: pytest.approx(60_000.0)}
+    assert new.idle_j == {}
+    assert new.unattributed_j == {Reason.UNKNOWN: pytest.approx(60_000.0)}
+    assert new.holdings == {}
+
+
+def test_a_gap_in_which_somebody_left_unseen_is_not_charged_to_who_is_there_now() -> None:
+    gap = interval(reading(process(8), has_samples=False), interval_s=600.0, before=[7, 8])
+
+    shares = split(gap, gpu_usage({8: user(1)}))
+
+    assert shares.active_j == {1: pytest.approx(500.0)}
+    assert shares.unattributed_j == {Reason.UNKNOWN: pytest.approx(500.0)}
+
+
+def test_down_time_is_nobodys() -> None:
+    down = replace(interval(reading(process(7))), is_down_time=True)
+
+    assert split(down, gpu_usage({7: user(0)})).unattributed_j == {Reason.AGENT_DOWN: 1000.0}
+
+
+def test_a_zero_that_samples_contradict_is_no_reason_to_call_energy_idle() -> None:
+    """The driver's utilisation is of the last second; the samples are of the whole interval."""
+    gpu = interval(reading(process(7), samples={7: 27.0}, utilization_ratio=0.0))
+
+    shares = split(gpu, gpu_usage({7: user(0)}), settings=BaselineSettings())
+
+    assert shares.active_j == {0: pytest.approx(1000.0)}
+    assert not shares.is_idle
+
+
+def test_without_samples_a_gpu_was_idle_only_if_both_ends_of_the_interval_say_so() -> None:
+    quiet = interval(reading(process(7), utilization_ratio=0.0, has_samples=False))
+    users = gpu_usage({7: user(0)})
+
+    first, memory = split_gpu(quiet, users, GpuMemory(), BaselineSettings())
+    second, _ = split_gpu(quiet, users, memory, BaselineSettings())
+
+    assert (first.is_idle, second.is_idle) == (False, True)
+
+
+def test_a_job_that_ended_in_the_interval_is_charged_what_it_used_before_any_floor_is_learned() -> None:
+    gpu = interval(reading(samples={7: 20.0}, utilization_ratio=0.0), before=[7])
+
+    shares = split(gpu, gpu_usage({7: user(0, is_alive=False)}), settings=BaselineSettings())
+
+    assert shares.active_j == {0: pytest.approx(1000.0)}
+
+
+def test_a_pid_that_passed_to_a_stranger_charges_nobody_without_samples() -> None:
+    _, memory = split_gpu(interval(reading(process(7))), gpu_usage({7: user(0)}), GpuMemory(), NO_IDLE)
+    gone = interval(reading(has_samples=False), before=[7])
+
+    shares = split(gone, gpu_usage({7: user(1, start_ticks=99)}), memory)
+
+    assert shares.unattributed_j == {Reason.UNKNOWN: pytest.approx(1000.0)}
+
+
+def test_who_left_a_partition_is_charged_for_that_one() -> None:
+    parts = mig((3, None), (3, None))
+    both = interval(reading(process(7, instance="gi0/ci0"), process(8, instance="gi1/ci0"), instances=parts))
+    users = gpu_usage({7: user(0), 8: user(1)})
+    _, memory = split_gpu(both, users, GpuMemory(), NO_IDLE)
+    left = interval(reading(process(7, instance="gi0/ci0"), instances=parts), before=[7, 8])
+
+    shares = split(left, gpu_usage({7: user(0), 8: user(1, is_alive=False)}), memory)
+
+    assert shares.active_j == {0: pytest.approx(500.0), 1: pytest.approx(500.0)}
+
+
+def test_a_gpu_that_tells_no_energy_is_held_all_the_same() -> None:
+    gpu = replace(interval(reading(process(7)), energy_j=None), method="none")
+
+    shares = split(gpu, gpu_usage({7: user(0)}))
+
+    assert shares.holdings[0].share == 1.0
+    assert (shares.energy_j, shares.interval_s) == (0.0, 5.0)
 
 
 def test_a_tick_without_a_reading_still_tells_who_holds_the_gpu() -> None:

@@ -24,7 +24,7 @@ def error_after(seconds: float, *, seed: int, share: float = 0.5) -> float:
         before_j = gpu.energy_j
         gpu.advance(TICK_S)
         clock.advance(TICK_S)
-        reading, since = gpu.read(now_s=clock.monotonic_s(), since=since)
+        reading, since = gpu.read(clock=clock, since=since)
         tick = GpuInterval(
             facts=gpu.facts,
             state="up",

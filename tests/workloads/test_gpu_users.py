@@ -127,18 +127,19 @@ def test_new_users_are_looked_at_up_to_a_limit_and_the_rest_follow(tmp_path: Pat
     assert (len(first.gpu_users), len(second.gpu_users)) == (512, 600)
 
 
-def test_a_user_that_ended_is_told_once_more_and_then_no_longer(tmp_path: Path) -> None:
+def test_a_user_that_ended_is_told_a_few_times_more_and_then_no_longer(tmp_path: Path) -> None:
     node = SimulatedNode(tmp_path)
     trainer = _train(node, 5)
     with Follower(node) as follower:
         alive = follower.tick(gpu_pids=[trainer.pid])
         node.exit(trainer)
         ended = follower.tick(gpu_pids=[trainer.pid])
-        after = follower.tick(gpu_pids=[trainer.pid])
+        *_, last_told, after = (follower.tick(gpu_pids=[trainer.pid]) for _ in range(6))
 
     before, last = alive.gpu_users[trainer.pid], ended.gpu_users[trainer.pid]
     assert last._replace(leaf=0) == before._replace(leaf=0, is_alive=False)
     assert _workload(ended, trainer.pid) == _workload(alive, trainer.pid)
+    assert set(last_told.gpu_users) == {trainer.pid}
     assert dict(after.gpu_users) == {}
 
 
@@ -150,7 +151,7 @@ def test_a_process_that_used_the_gpu_only_after_the_last_tick_and_ended_is_told(
         follower.tick()
         node.exit(trainer)
         ended = follower.tick(gpu_pids=[trainer.pid])
-        after = follower.tick(gpu_pids=[trainer.pid])
+        *_, after = (follower.tick(gpu_pids=[trainer.pid]) for _ in range(6))
 
     assert ended.gpu_users[trainer.pid].is_alive is False
     assert ended.gpu_users[trainer.pid].run in ended.runs
@@ -196,7 +197,7 @@ def test_a_pid_reused_by_a_kernel_thread_is_the_old_process_for_the_last_time(tm
         node.exit(old)
         node.spawn("kworker", pid=old.pid, cgroup="/", is_kernel_thread=True)
         ended = follower.tick(gpu_pids=[old.pid])
-        after = follower.tick(gpu_pids=[old.pid])
+        *_, after = (follower.tick(gpu_pids=[old.pid]) for _ in range(6))
 
     assert (ended.gpu_users[old.pid].command, ended.gpu_users[old.pid].is_alive) == ("python3", False)
     assert dict(after.gpu_users) == {}

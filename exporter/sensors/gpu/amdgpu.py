@@ -128,8 +128,8 @@ class AmdGpuDriver:
             raise DeviceLostError(_SOURCE, f"{gpu.uuid}: not found by the last look")
         attributes, path = board.attributes, board.card.path
         attributes.check()
-        read_at_s = self._clock.monotonic_s()
         metrics = _metrics(board)
+        read_at_s = self._clock.monotonic_s()  # after the read, which may have hung
         power_w = _power_w(attributes, board.hwmon)
         if power_w is None and metrics is not None and metrics.power_w:
             power_w = float(metrics.power_w)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporter.errors import DeviceLostError, DriverGoneError, DriverReplacedError, SourceBusyError, SourceError
+from exporter.errors import (
+    DeviceLostError,
+    DriverGoneError,
+    DriverReplacedError,
+    SourceBusyError,
+    SourceError,
+    SourceFormatError,
+)
 from exporter.health import Finding, SourceEvent, State
 from exporter.sensors.gpu.energy import GpuEnergy
 from exporter.sensors.gpu.interval import GpuInterval
@@ -26,23 +33,28 @@ def domain_key(facts: GpuFacts) -> DomainKey:
 class GpuDevice:
     """A GPU that is read at every sample.
 
+    ``is_resumed``: its total goes on from what an earlier agent saved, so its first joules are of a time without one.
+
     Attributes:
         facts: as last looked at.
         energy: its running total.
         error: why the last read failed, or None after a good one.
         is_listed: whether the last look found it.
         is_paused: whether its driver is let go, so that it is not read.
+        session: number of the driver's session in which the last read began.
         read_at_s: boot-clock time of the last good read, or 0.
         last_success_s: the same on the wall clock, or None.
         failures: bad reads in a row.
     """
 
-    def __init__(self, facts: GpuFacts, energy: GpuEnergy) -> None:
+    def __init__(self, facts: GpuFacts, energy: GpuEnergy, *, is_resumed: bool = False) -> None:
         self.facts = facts
         self.energy = energy
         self.error: SourceError | None = None
         self.is_listed = True
         self.is_paused = False
+        self.session = 0
+        self._is_resumed = is_resumed
         self.read_at_s = 0.0
         self.last_success_s: float | None = None
         self._worker: Worker | None = None
@@ -60,12 +72,12 @@ class GpuDevice:
         """Whether its joules are the component ``gpu``'s: a module's overlap the CPU's."""
         return self.facts.scope == "gpu"
 
-    def begin(self, read: Callable[[GpuFacts], GpuReading]) -> Call[GpuReading] | None:
+    def begin(self, read: Callable[[GpuFacts], GpuReading], *, session: int) -> Call[GpuReading] | None:
         """Start a read and return it; None where the last one hangs, or came late and is to be collected first."""
         if self._call is not None or not self.is_listed:
             return None
         self._worker = self._worker or Worker(f"{self.facts.source}-{self.facts.index}")
-        facts = self.facts
+        facts, self.session = self.facts, session
         self._call = self._worker.start(lambda: read(facts))
         return self._call
 
@@ -81,16 +93,29 @@ class GpuDevice:
             return self.missed()
         self._pids = frozenset(process.pid for process in reading.processes)
         self.read_at_s, self.last_success_s = reading.read_at_s, wall_s
-        step = self.energy.take(reading, max_power_w=self.facts.max_power_w)
+        counted = self._counted(reading, events)
+        was_resumed, self._is_resumed = self._is_resumed, False
+        return self._interval(reading, counted, before, is_down_time=was_resumed)
+
+    def _counted(self, reading: GpuReading, events: list[SourceEvent]) -> tuple[float, float] | None:
+        """Return the joules that a reading adds, and the seconds they cover; None where nothing is known of them."""
         source = self.facts.source
-        if step is not None and step.kind == "reset":
+        try:
+            step = self.energy.take(reading, max_power_w=self.facts.max_power_w)
+        except (ArithmeticError, ValueError) as exc:  # a driver that tells what is no number
+            self.error = SourceFormatError(source, f"{type(exc).__name__}: {exc}"[:200])
+            events.append(SourceEvent(source, "error", self.error.reason))
+            return None
+        if step is None:
+            return None
+        if step.kind == "reset":
             events.append(SourceEvent(source, "reset", "restarted"))
-        elif step is not None and step.kind in {"jump", "frozen"}:
+        elif step.kind in {"jump", "frozen"}:
             events.append(SourceEvent(source, "error", step.kind))
-        if step is not None and step.kind in {"gap", "jump"}:
+        if step.kind in {"gap", "jump"}:
             events.append(SourceEvent(source, "gap_seconds", step.kind, step.interval_s))
-        known = step is not None and step.kind in {"counted", "reset", "frozen"}
-        return self._interval(reading, (step.energy_j, step.interval_s) if step and known else None, before)
+            return None
+        return step.energy_j, step.interval_s
 
     def missed(self) -> GpuInterval:
         """Return an interval in which nothing was read."""
@@ -124,7 +149,12 @@ class GpuDevice:
         return None
 
     def _interval(
-        self, reading: GpuReading | None, counted: tuple[float, float] | None, pids_before: frozenset[int]
+        self,
+        reading: GpuReading | None,
+        counted: tuple[float, float] | None,
+        pids_before: frozenset[int],
+        *,
+        is_down_time: bool = False,
     ) -> GpuInterval:
         return GpuInterval(
             facts=self.facts,
@@ -135,6 +165,7 @@ class GpuDevice:
             total_j=self.energy.total_j,
             method=self.energy.method,
             pids_before=pids_before,
+            is_down_time=is_down_time,
         )
 
     def total(self) -> DomainTotal:

@@ -17,11 +17,12 @@ from exporter.errors import (
 )
 from exporter.health import Finding, SourceEvent, State
 from exporter.sensors.gpu.device import GpuDevice, domain_key
+from exporter.sensors.gpu.driver_session import DriverSession
 from exporter.sensors.gpu.energy import GpuEnergy
 from exporter.sensors.gpu.interval import GpuInterval
 from exporter.sensors.gpu.records import GpuDriver, GpuFacts, GpuReading
 from exporter.sensors.gpu.settings import GpuSettings
-from exporter.sensors.gpu.worker import Call, Worker, wait_for
+from exporter.sensors.gpu.worker import Call
 from exporter.sensors.records import CounterState, DomainKey
 
 __all__ = ["DriverGroup"]
@@ -29,7 +30,6 @@ __all__ = ["DriverGroup"]
 _FIRST_PAUSE_S = 5.0
 _GONE_AFTER_S = 900.0
 """Seconds for which a GPU that is no longer there is still shown, standing still."""
-_RELEASE_TIMEOUT_S = 3.0
 _HOPELESS_READS = 3
 """Failed reads in a row of every GPU, after which the driver is opened anew; only that tells what happened to it."""
 _REPLACED_REMEDY = "restart the agent; a container must be made anew to see the new library"
@@ -46,16 +46,15 @@ class DriverGroup:
         self.name = driver.source
         self.driver_change = ""
         self._driver = driver
+        self._session = DriverSession(driver)
         self._settings = settings
         self._devices: dict[str, GpuDevice] = {}
         self._saved: dict[DomainKey, CounterState] = {}
-        self._worker: Worker | None = None
-        self._look: Call[Sequence[GpuFacts]] | None = None
+        self._is_adopted = False
         self._error: SourceError | None = None
         self._next_look_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._released_until_s = 0.0
-        self._is_open = False
         self._was_up = False
         self._last_success_s: float | None = None
 
@@ -64,8 +63,9 @@ class DriverGroup:
         """Every GPU that is there, or was until lately."""
         return self._devices.values()
 
-    def restore(self, states: Mapping[DomainKey, CounterState]) -> None:
-        """Keep the saved states until their GPUs are found."""
+    def restore(self, states: Mapping[DomainKey, CounterState], *, is_adopted: bool = False) -> None:
+        """Keep the saved states until their GPUs are found; ``is_adopted``: an agent was there all the time."""
+        self._is_adopted = is_adopted
         self._saved = {key: state for key, state in states.items() if key.source == self.name}
 
     def states(self) -> dict[DomainKey, CounterState]:
@@ -74,18 +74,15 @@ class DriverGroup:
 
     def begin_look(self, now_s: float) -> Call[Sequence[GpuFacts]] | None:
         """Start a look for GPUs if one is due; None where none is, or the last one still hangs."""
-        if now_s < self._released_until_s or self._look is not None or now_s < self._next_look_s:
+        if now_s < self._released_until_s or now_s < self._next_look_s:
             return None
-        self._worker = self._worker or Worker(f"{self.name}-driver")
-        self._look = self._worker.start(self._driver.look)
-        return self._look
+        return self._session.begin_look()
 
     def end_look(self, now_s: float, events: list[SourceEvent]) -> None:
         """Take over what the look found, if it has returned."""
-        look = self._look
-        if look is None or not look.is_done():
+        look = self._session.end_look()
+        if look is None:
             return
-        self._look = None
         self._next_look_s = now_s + self._settings.rescan_interval_s
         try:
             found = look.result()
@@ -95,12 +92,14 @@ class DriverGroup:
             error = SourceError(self.name, f"{type(exc).__name__} in this agent's own code: {exc}"[:200])
             self._failed(error, now_s, events)
         else:
-            self._error, self._is_open, self._was_up, self._pause_s = None, True, True, _FIRST_PAUSE_S
-            self._match(found)
+            self._error = None
+            self._match(found, is_reopened=not self._session.is_open)
+            self._session.is_open = self._was_up = True
 
-    def _match(self, found: Sequence[GpuFacts]) -> None:
+    def _match(self, found: Sequence[GpuFacts], *, is_reopened: bool) -> None:
         for device in self.devices:
             device.is_listed = False
+            device.failures = 0 if is_reopened else device.failures
         for facts in found:
             device = self._devices.get(facts.uuid) or self._added(facts)
             device.facts, device.is_listed = facts, True
@@ -111,7 +110,8 @@ class DriverGroup:
         energy = GpuEnergy(state=state)
         if fix is not None:
             energy = GpuEnergy(state=state, gain_ratio=fix.gain_ratio, offset_w=fix.offset_w)
-        device = self._devices[facts.uuid] = GpuDevice(facts, energy)
+        is_resumed = state is not None and not self._is_adopted
+        device = self._devices[facts.uuid] = GpuDevice(facts, energy, is_resumed=is_resumed)
         return device
 
     def _failed(self, error: SourceError, now_s: float, events: list[SourceEvent]) -> None:
@@ -123,44 +123,49 @@ class DriverGroup:
         if isinstance(error, SourceUnsupportedError):
             for device in self.devices:
                 device.is_listed = False
+            self._session.end()  # no thread for hardware that is not there
             return
         self._next_look_s = now_s + min(self._pause_s, self._settings.rescan_interval_s)
         self._pause_s = min(self._pause_s * 2, self._settings.rescan_interval_s)
         if isinstance(error, DriverGoneError | DriverReplacedError):
-            self._close_driver()
+            self._session.close()
 
     def begin_reads(self) -> list[Call[GpuReading]]:
         """Start reading every GPU that is not stuck."""
-        if not self._is_open:
+        if not self._session.is_open:
             return []
-        return [call for call in (device.begin(self._driver.read) for device in self.devices) if call is not None]
+        begun = (device.begin(self._driver.read, session=self._session.number) for device in self.devices)
+        return [call for call in begun if call is not None]
 
     def end_reads(self, now_s: float, wall_s: float, events: list[SourceEvent]) -> list[GpuInterval]:
         """Return what every GPU gave; one that lost its driver takes the others along until the next look."""
         intervals = []
+        gone: SourceError | None = None
         for device in list(self.devices):
-            device.is_paused = not self._is_open
+            device.is_paused = not self._session.is_open
             before_s = device.last_success_s
             try:
                 intervals.append(device.collect(wall_s=wall_s, events=events))
             except (DriverGoneError, DriverReplacedError) as exc:
                 intervals.append(device.missed())
-                self._failed(exc, now_s, events)
+                gone = exc if device.session == self._session.number else gone
                 continue
             if device.last_success_s != before_s:
-                self._last_success_s = wall_s
+                self._last_success_s, self._pause_s = wall_s, _FIRST_PAUSE_S
             elif device.error is not None and device.is_listed and device.failures == 1:
                 self._next_look_s = min(self._next_look_s, now_s + _FIRST_PAUSE_S)
-            if device.failures >= _HOPELESS_READS and self._is_hopeless():
-                self._failed(DriverGoneError(self.name, f"no GPU can be read: {device.error}"), now_s, events)
             if not device.is_listed and now_s - device.read_at_s > _GONE_AFTER_S:
                 self._forget(device)
+        if gone is None and self._is_hopeless():
+            gone = DriverGoneError(self.name, "no GPU can be read")
+        if gone is not None and self._session.is_open:
+            self._failed(gone, now_s, events)
         return intervals
 
     def _is_hopeless(self) -> bool:
         """Whether no GPU answers for no reason of its own: as a container that lost its devices sees it."""
         listed = [device for device in self.devices if device.is_listed]
-        return self._is_open and all(
+        return bool(listed) and all(
             device.failures >= _HOPELESS_READS and type(device.error) is SourceError for device in listed
         )
 
@@ -177,24 +182,16 @@ class DriverGroup:
     def release(self, until_s: float) -> None:
         """Let go of the driver until ``until_s`` on the boot clock (0: take it again now)."""
         if until_s > 0:
-            self._close_driver()
+            self._session.close()
         self._released_until_s = until_s
         self._next_look_s = until_s
 
-    def _close_driver(self) -> None:
-        """Release the driver in its worker, where it may hang as long as it likes."""
-        self._is_open = False
-        if self._worker is not None and self._look is None:
-            wait_for([self._worker.start(self._driver.release)], timeout_s=_RELEASE_TIMEOUT_S)
-
     def close(self) -> None:
         """Release the driver and let the threads go."""
-        self._close_driver()
+        self._session.close()
         for device in self.devices:
             device.end()
-        if self._worker is not None:
-            self._worker.end()
-            self._worker = None
+        self._session.end()
 
     def findings(self, *, now_s: float, absent_state: State) -> list[Finding]:
         """Return the state of the driver, of each GPU and of what is missing of them."""
@@ -203,7 +200,7 @@ class DriverGroup:
             return [self._finding("down", detail, "SIGUSR2 takes it again")]
         if isinstance(self._error, SourceUnsupportedError) and not self._was_up:
             return [self._finding(absent_state, str(self._error))]
-        if self._look is not None and not self._devices:
+        if self._session.has_pending_look and not self._devices:
             remedy = "a call that never returns holds one thread; see the kernel's log, and restart the driver"
             return [self._finding("down", "opening the driver has not returned", remedy)]
         items = [device.finding() for device in self.devices]

@@ -102,14 +102,14 @@ class GpuEnergy:
         if reading.power_w is None:
             return None
         raw = _NO_COUNTER if reading.energy_uj is None else reading.energy_uj
-        before = self.state
+        before, now_s = self.state, reading.read_at_s
         if before is None or step is None:  # what was drawn before this process looked is not known
-            self.state = CounterState(raw, reading.read_at_s, before.total_j if before else 0.0)
-            return None
-        owed_j, self._owed_j, self._still_reads = self._owed_j, 0.0, 0
-        if owed_j:  # the counter stood still and then fell silent: the power since its last step is owed
-            step = Step(step.kind, step.energy_j + owed_j, reading.read_at_s - before.read_at_s)
-        return self._counted(before, raw, step, reading.read_at_s)
+            self.state = CounterState(raw, now_s, before.total_j if before else 0.0)
+            return None if before is None else EnergyStep(0.0, max(now_s - before.read_at_s, 0.0), "gap")
+        if self._owed_j and step.kind == "counted":  # the counter stood still and then fell silent
+            step = Step(step.kind, step.energy_j + self._owed_j, now_s - before.read_at_s)
+            self._owed_j, self._still_reads = 0.0, 0
+        return self._counted(before, raw, step, now_s)
 
     def _by_counter(
         self, reading: GpuReading, raw_uj: int, power: Step | None, max_power_w: float

@@ -41,6 +41,11 @@ class GpuSet:
             group.restore(states)
         return self.sample()
 
+    def adopt(self, states: Mapping[DomainKey, CounterState]) -> None:
+        """Go on from ``states`` with the next sample, which covers the time since."""
+        for group in self._groups:
+            group.restore(states, is_adopted=True)
+
     def sample(self) -> GpuSample:
         """Read every GPU and return what was drawn since the previous call."""
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
@@ -87,13 +92,14 @@ class GpuSet:
             group.close()
 
     def _findings(self, now_s: float) -> list[Finding]:
-        return [
-            finding
-            for group in self._groups
-            for finding in group.findings(
-                now_s=now_s, absent_state="down" if group.name in self._required else "absent"
-            )
-        ]
+        return [finding for group in self._groups for finding in self._group_findings(group, now_s)]
+
+    def _group_findings(self, group: DriverGroup, now_s: float) -> list[Finding]:
+        try:
+            return group.findings(now_s=now_s, absent_state="down" if group.name in self._required else "absent")
+        except Exception as exc:  # noqa: BLE001 - the isolation line: what one driver cannot say, others can
+            detail = f"{type(exc).__name__} in this agent's own code"
+            return [Finding(source=group.name, state="degraded", detail=detail, remedy="please report it")]
 
 
 def _pids(gpu: GpuInterval) -> set[int]:
@@ -112,12 +118,13 @@ def _summed(gpus: Sequence[GpuInterval]) -> ComponentEnergy | None:
     if not fed:
         return None
     energy_j = math.fsum(gpu.energy_j or 0.0 for gpu in fed)
+    power_w = math.fsum(gpu.power_w or 0.0 for gpu in fed)  # their intervals differ after a missed reading
     ratios = [UNCERTAINTY_RATIOS[f"gpu_{gpu.method}"] for gpu in fed]
     errors_j = math.fsum((gpu.energy_j or 0.0) * ratio for gpu, ratio in zip(fed, ratios, strict=True))
     return ComponentEnergy(
         component=Component.GPU,
         energy_j=energy_j,
-        interval_s=math.fsum(gpu.interval_s for gpu in fed) / len(fed),
+        interval_s=energy_j / power_w if power_w > 0 else max(gpu.interval_s for gpu in fed),
         source=fed[0].facts.source,
         quality="measured",
         uncertainty_ratio=errors_j / energy_j if energy_j > 0 else max(ratios),

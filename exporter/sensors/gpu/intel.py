@@ -102,8 +102,8 @@ class IntelGpuDriver:
             raise DeviceLostError(_SOURCE, f"{gpu.uuid}: not found by the last look")
         attributes = board.attributes
         attributes.check()
-        read_at_s = self._clock.monotonic_s()
         energy_uj = attributes.number(board.energy)
+        read_at_s = self._clock.monotonic_s()  # after the read, which may have hung
         limits = (attributes.optional(path) for path in board.limits)
         limit_uw = next((limit for limit in limits if limit), None)  # 0: this limit is switched off
         temperature = attributes.optional(board.temperature) if board.temperature else None

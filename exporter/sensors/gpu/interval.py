@@ -27,6 +27,7 @@ class GpuInterval:
         total_j: joules since the GPU was first read on this boot.
         method: what the joules come from.
         pids_before: processes with a context at the previous reading.
+        is_down_time: whether the joules are of a time in which no agent ran.
     """
 
     facts: GpuFacts
@@ -37,6 +38,7 @@ class GpuInterval:
     total_j: float
     method: EnergyMethod
     pids_before: frozenset[int] = frozenset()
+    is_down_time: bool = False
 
     @property
     def feeds_component(self) -> bool:
@@ -80,6 +82,10 @@ class GpuSampler(Protocol):
 
     def resume(self, states: Mapping[DomainKey, CounterState]) -> GpuSample:
         """Look for GPUs, read each once, and return what was counted since ``states`` were saved. Called once."""
+        ...
+
+    def adopt(self, states: Mapping[DomainKey, CounterState]) -> None:
+        """Go on from ``states`` with the next sample, which covers the time since. Instead of ``resume``."""
         ...
 
     def sample(self) -> GpuSample:

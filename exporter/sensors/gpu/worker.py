@@ -47,7 +47,7 @@ class Call(Generic[_T]):
 
 
 class Worker:
-    """A thread that makes one call at a time."""
+    """A thread that makes one call after the other."""
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[Call[object] | None] = SimpleQueue()
@@ -55,7 +55,7 @@ class Worker:
         self._thread.start()
 
     def start(self, function: Callable[[], _T]) -> Call[_T]:
-        """Begin a call; the previous one must have returned."""
+        """Begin a call, after those that were begun before."""
         call = Call(function)
         self._calls.put(call)  # type: ignore[arg-type]  # the queue does not care what a call returns
         return call

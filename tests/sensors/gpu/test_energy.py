@@ -26,7 +26,8 @@ def test_a_counter_that_falls_silent_after_a_restart_invents_no_energy() -> None
     first = taken(energy, 110.0, power_w=300.0)
     second = taken(energy, 120.0, power_w=300.0)
 
-    assert first is None
+    assert first is not None
+    assert (first.kind, first.energy_j) == ("gap", 0.0)
     assert second is not None
     assert second.energy_j == pytest.approx(3000.0)
     assert energy.total_j == pytest.approx(3007.0)

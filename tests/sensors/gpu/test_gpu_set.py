@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.clock import Clock
 from exporter.errors import (
     DeviceLostError,
     DriverGoneError,
@@ -393,10 +395,13 @@ def test_a_counter_that_disagrees_with_the_power_is_flagged_and_shown() -> None:
     with rig(gpu) as node:
         node.start()
 
-        def doubtful(*, now_s: float, since: int) -> tuple[GpuReading, int]:
-            reading, last = read(now_s=now_s, since=since)
+        def doubtful(*, clock: Clock, since: int) -> tuple[GpuReading, int]:
+            reading, last = read(clock=clock, since=since)
             return GpuReading(
-                read_at_s=now_s, energy_uj=reading.energy_uj, power_w=reading.power_w, cross_check_power_w=35.0
+                read_at_s=reading.read_at_s,
+                energy_uj=reading.energy_uj,
+                power_w=reading.power_w,
+                cross_check_power_w=35.0,
             ), last
 
         gpu.read = doubtful  # type: ignore[method-assign]  # another sensor
@@ -406,6 +411,122 @@ def test_a_counter_that_disagrees_with_the_power_is_flagged_and_shown() -> None:
         assert of(sample).energy_j == pytest.approx(350.0)
         assert of(sample).state == "degraded"
         assert "differ by +100%" in finding(sample, "gpu 0").detail
+
+
+def test_all_gpus_losing_their_driver_at_once_is_one_loss() -> None:
+    with rig(*(SimulatedGpu(index=i) for i in range(4))) as node:
+        node.start()
+        for gpu in node.gpus:
+            gpu.error = DriverGoneError("simulated", "driver not loaded")
+        sample = node.tick()
+        for gpu in node.gpus:
+            gpu.error = None
+
+        assert [event.reason for event in sample.events] == ["driver_gone"]
+        assert node.tick().energy is not None  # five seconds later, not forty
+
+
+def test_a_driver_that_hangs_while_it_is_let_go_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig() as node:
+        node.start()
+        gate = threading.Event()
+        monkeypatch.setattr(node.driver, "release", gate.wait)
+        monkeypatch.setattr("exporter.sensors.gpu.driver_session._RELEASE_TIMEOUT_S", 0.2)
+        started_s = time.monotonic()
+        for _ in range(5):
+            node.set.release(60.0)
+        took_s = time.monotonic() - started_s
+        gate.set()
+
+        assert took_s < 0.4
+
+
+def test_a_look_that_ends_after_the_driver_was_let_go_leaves_it_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig(settings=GpuSettings(read_timeout_s=0.1, rescan_interval_s=1.0)) as node:
+        node.start()
+        gate = threading.Event()
+        look = node.driver.look
+        monkeypatch.setattr(node.driver, "look", lambda: (gate.wait(), look())[1])
+        node.tick()
+        node.set.release(60.0)
+        gate.set()
+        time.sleep(0.2)
+
+        assert node.tick().energy is None
+        assert node.driver.is_open is False
+
+
+def test_a_driver_that_fails_for_ever_is_opened_anew_less_and_less_often() -> None:
+    with rig(SimulatedGpu()) as node:
+        node.start()
+        node.gpus[0].error = SourceError("simulated", "unknown error")
+        looks = 0
+        look = node.driver.look
+
+        def counted() -> Sequence[GpuFacts]:
+            nonlocal looks
+            looks += 1
+            return look()
+
+        node.driver.look = counted  # type: ignore[method-assign]  # to see how often
+        for _ in range(120):
+            node.tick()
+
+        assert looks < 25
+
+
+def test_what_one_driver_tells_wrong_takes_no_joules_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig() as node:
+        node.start()
+        read = node.gpus[0].read
+
+        def infinite(*, clock: Clock, since: int) -> tuple[GpuReading, int]:
+            reading, last = read(clock=clock, since=since)
+            return replace(reading, power_w=float("inf")), last
+
+        monkeypatch.setattr(node.gpus[0], "read", infinite)
+        monkeypatch.setattr(node.driver, "findings", lambda _: int("a defect"))
+
+        sample = node.tick()
+
+        assert of(sample, 1).energy_j == pytest.approx(350.0)
+        assert finding(sample).state == "degraded"
+
+
+def test_the_nodes_gpu_power_is_the_sum_also_when_intervals_differ() -> None:
+    with rig() as node:
+        node.start()
+        node.tick()
+        node.gpus[0].error = SourceError("simulated", "try again")
+        node.tick()
+        node.gpus[0].error = None
+
+        energy = node.tick().energy
+
+        assert energy is not None
+        assert energy.energy_j / energy.interval_s == pytest.approx(140.0)
+
+
+def test_joules_of_a_time_without_an_agent_are_marked_however_late_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rig(SimulatedGpu(), settings=GpuSettings(read_timeout_s=0.1)) as node:
+        node.start()
+        node.tick()
+        states = node.set.states()
+        node.set.close()
+        node.pass_time(3600.0)
+        gate = threading.Event()
+        look = node.driver.look
+        monkeypatch.setattr(node.driver, "look", lambda: (gate.wait(), look())[1])
+        node.set = node._new()
+        node.set.resume(states)
+        gate.set()
+        time.sleep(0.1)
+
+        late, later = node.tick(), node.tick()
+
+        assert of(late).is_down_time
+        assert of(late).energy_j == pytest.approx(70.0 * 3605)
+        assert not of(later).is_down_time
 
 
 _STEPS = st.lists(
