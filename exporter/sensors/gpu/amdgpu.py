@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.clock import Clock
-from exporter.errors import DeviceLostError, SourceError, SourceUnsupportedError
+from exporter.errors import SourceError, SourceUnsupportedError
 from exporter.health import Finding
 from exporter.host import Roots
 from exporter.sensors.gpu.amd_accumulator import AccumulatorWatch
+from exporter.sensors.gpu.boards import Boards
 from exporter.sensors.gpu.gpu_metrics import MAX_TABLE_BYTES, GpuMetrics, parse_gpu_metrics
 from exporter.sensors.gpu.kfd import KfdNode, KfdUsage, find_nodes, nodes_of, read_usage
 from exporter.sensors.gpu.pci_cards import OpenAttributes, PciCard, driver_path, find_cards, hwmon_paths
@@ -63,7 +64,7 @@ class AmdGpuDriver:
     def __init__(self, roots: Roots, clock: Clock) -> None:
         self._sysfs = roots.sysfs
         self._clock = clock
-        self._boards: dict[str, _Board] = {}
+        self._boards: Boards[_Board] = Boards(_SOURCE)
 
     def look(self) -> Sequence[GpuFacts]:
         """Return every GPU, in ROCm's order where KFD tells it, else by PCI address.
@@ -81,16 +82,12 @@ class AmdGpuDriver:
         if all(own.values()):
             cards.sort(key=lambda card: own[card.address][0].number)
         boards = self._made(cards, own)
-        for uuid, board in self._boards.items():
-            if uuid not in boards:
-                board.attributes.close()
-        self._boards = boards
-        return [board.facts for board in boards.values()]
+        return self._boards.replace(boards)
 
     def _made(self, cards: Sequence[PciCard], nodes: dict[str, list[KfdNode]]) -> dict[str, _Board]:
         ids = {card.address: (read_name(f"{card.path}/unique_id") or "").lower() for card in cards}
         counts = Counter(ids.values())
-        kept = {board.card: board for board in self._boards.values()}
+        kept = self._boards.by_card()
         looked = []
         for card in cards:
             before = kept.get(card)
@@ -123,9 +120,7 @@ class AmdGpuDriver:
             DeviceLostError: it is gone.
             SourceError: this read failed.
         """
-        board = self._boards.get(gpu.uuid)
-        if board is None:
-            raise DeviceLostError(_SOURCE, f"{gpu.uuid}: not found by the last look")
+        board = self._boards.of(gpu)
         attributes, path = board.attributes, board.card.path
         attributes.check()
         metrics = _metrics(board)
@@ -158,7 +153,7 @@ class AmdGpuDriver:
 
     def findings(self, gpu: GpuFacts) -> Sequence[Finding]:
         """Return what is missing of ``gpu``."""
-        board = self._boards.get(gpu.uuid)
+        board = self._boards.get(gpu)
         if board is None:
             return []
         item = f"gpu {gpu.index} {gpu.uuid}"
@@ -183,9 +178,7 @@ class AmdGpuDriver:
 
     def release(self) -> None:
         """Close every attribute."""
-        for board in self._boards.values():
-            board.attributes.close()
-        self._boards = {}
+        self._boards.replace({})
 
 
 def _facts(card: PciCard, attributes: OpenAttributes, *, index: int, uuid: str, nodes: Sequence[KfdNode]) -> GpuFacts:

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from exporter.clock import Clock
-from exporter.errors import DeviceLostError, SourceBusyError, SourceFormatError, SourceUnsupportedError
+from exporter.errors import SourceBusyError, SourceFormatError, SourceUnsupportedError
 from exporter.health import Finding
 from exporter.host import Roots
+from exporter.sensors.gpu.boards import Boards
 from exporter.sensors.gpu.pci_cards import OpenAttributes, PciCard, driver_path, find_cards, hwmon_paths
 from exporter.sensors.gpu.records import GpuFacts, GpuReading
 from exporter.sensors.sysfs import clean_name, list_names, parse_register, read_name, translated
@@ -57,7 +58,7 @@ class GaudiDriver:
     def __init__(self, roots: Roots, clock: Clock) -> None:
         self._sysfs = roots.sysfs
         self._clock = clock
-        self._boards: dict[str, _Board] = {}
+        self._boards: Boards[_Board] = Boards(_SOURCE)
 
     def look(self) -> Sequence[GpuFacts]:
         """Return every accelerator, by PCI address.
@@ -66,20 +67,17 @@ class GaudiDriver:
             SourceUnsupportedError: habanalabs holds none.
         """
         cards = [card for card in find_cards(self._sysfs, _DRIVER) if card.vendor == _VENDOR]
-        kept = {board.card: board for board in self._boards.values()}
+        kept = self._boards.by_card()
         old_numbers = self._old_numbers()
         boards = {}
         for index, card in enumerate(cards):
             before = kept.get(card)
             attributes = before.attributes if before else OpenAttributes(card.path, source=_SOURCE)
             boards[card.address] = _board(card, index, attributes, old_numbers.get(card.address))
-        for uuid, board in self._boards.items():
-            if uuid not in boards:
-                board.attributes.close()
-        self._boards = boards
+        facts = self._boards.replace(boards)
         if not boards:
             raise SourceUnsupportedError(_SOURCE, f"{driver_path(self._sysfs, _DRIVER)} lists no accelerator")
-        return [board.facts for board in boards.values()]
+        return facts
 
     def _old_numbers(self) -> dict[str, tuple[int, str]]:
         """Return number and class directory by PCI address, as kernels before 6.3 have them."""
@@ -98,9 +96,7 @@ class GaudiDriver:
             DeviceLostError: it is gone.
             SourceError: this read failed.
         """
-        board = self._boards.get(gpu.uuid)
-        if board is None:
-            raise DeviceLostError(_SOURCE, f"{gpu.uuid}: not found by the last look")
+        board = self._boards.of(gpu)
         board.attributes.check()
         read_at_s = self._clock.monotonic_s()
         power_w = _power_w(board)
@@ -116,7 +112,7 @@ class GaudiDriver:
 
     def findings(self, gpu: GpuFacts) -> Sequence[Finding]:
         """Return what is missing of ``gpu``."""
-        board = self._boards.get(gpu.uuid)
+        board = self._boards.get(gpu)
         if board is None or board.power:
             return []
         return [
@@ -135,9 +131,7 @@ class GaudiDriver:
 
     def release(self) -> None:
         """Close every attribute."""
-        for board in self._boards.values():
-            board.attributes.close()
-        self._boards = {}
+        self._boards.replace({})
 
 
 def _board(card: PciCard, index: int, attributes: OpenAttributes, old: tuple[int, str] | None) -> _Board:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.clock import Clock
-from exporter.errors import DeviceLostError, SourceUnsupportedError
+from exporter.errors import SourceUnsupportedError
 from exporter.health import Finding
 from exporter.host import Roots
+from exporter.sensors.gpu.boards import Boards
 from exporter.sensors.gpu.drm_scan import ClientKey, DrmScan, DrmScanner, DrmUse
 from exporter.sensors.gpu.pci_cards import OpenAttributes, PciCard, driver_path, find_cards, hwmon_paths
 from exporter.sensors.gpu.records import GpuFacts, GpuProcess, GpuReading
@@ -62,7 +63,7 @@ class IntelGpuDriver:
         self._sysfs = roots.sysfs
         self._clock = clock
         self._scanner = DrmScanner(roots.procfs, clock, source=_SOURCE, budget_s=budget_s)
-        self._boards: dict[str, _Board] = {}
+        self._boards: Boards[_Board] = Boards(_SOURCE)
         self._scan: DrmScan | None = None
 
     def look(self) -> Sequence[GpuFacts]:
@@ -71,21 +72,18 @@ class IntelGpuDriver:
         Raises:
             SourceUnsupportedError: there is none.
         """
-        kept = {board.card: board for board in self._boards.values()}
+        kept = self._boards.by_card()
         cards = [card for driver in _DRIVERS for card in find_cards(self._sysfs, driver) if card.vendor == _VENDOR]
         boards: dict[str, _Board] = {}
         for card in sorted(cards):
             board = _board(card, index=len(boards), before=kept.get(card))
             if board is not None:
                 boards[board.facts.uuid] = board
-        for uuid, board in self._boards.items():
-            if uuid not in boards:
-                board.attributes.close()
-        self._boards = boards
+        facts = self._boards.replace(boards)
         if not boards:
             listings = " and ".join(driver_path(self._sysfs, driver) for driver in _DRIVERS)
             raise SourceUnsupportedError(_SOURCE, f"{listings} list no GPU with an energy register")
-        return [board.facts for board in boards.values()]
+        return facts
 
     def read(self, gpu: GpuFacts) -> GpuReading:
         """Return a reading of ``gpu``.
@@ -97,9 +95,7 @@ class IntelGpuDriver:
             DeviceLostError: it is gone.
             SourceError: this read failed.
         """
-        board = self._boards.get(gpu.uuid)
-        if board is None:
-            raise DeviceLostError(_SOURCE, f"{gpu.uuid}: not found by the last look")
+        board = self._boards.of(gpu)
         attributes = board.attributes
         attributes.check()
         energy_uj = attributes.number(board.energy)
@@ -126,7 +122,7 @@ class IntelGpuDriver:
     def findings(self, gpu: GpuFacts) -> Sequence[Finding]:
         """Return what is missing of ``gpu``."""
         scan = self._scan
-        if gpu.uuid not in self._boards or scan is None:
+        if self._boards.get(gpu) is None or scan is None:
             return []
         item = f"gpu {gpu.index} {gpu.uuid} processes"
         found = []
@@ -148,9 +144,7 @@ class IntelGpuDriver:
 
     def release(self) -> None:
         """Close every attribute."""
-        for board in self._boards.values():
-            board.attributes.close()
-        self._boards = {}
+        self._boards.replace({})
 
 
 class _Usage:
