@@ -7,6 +7,14 @@ from exporter.exposition.family import AT_TICK, GPU_LABELS, WORKLOAD_LABELS, Fam
 __all__ = ["GPU_FAMILIES", "RUN_GPU_FAMILIES", "WORKLOAD_GPU_FAMILIES"]
 
 GPU_FAMILIES: tuple[Family, ...] = (
+    gauge(
+        "gpu_up",
+        "",
+        GPU_LABELS,
+        "Whether one GPU can be read (1), or is lost, stuck, gone or let go (0); it is shown for a quarter of an hour "
+        f"after it went. From its driver. {AT_TICK}",
+        "sensors",
+    ),
     counter(
         "gpu_energy_joules_total",
         "joules",

@@ -87,6 +87,7 @@ def _run_unused_gpus(snapshot: Snapshot) -> _Rows:
 
 
 GPU_FILL: dict[str, Callable[[Snapshot], _Rows]] = {
+    "wattribute_gpu_up": _of_gpus(lambda gpu: float(gpu.state in {"up", "degraded"})),
     "wattribute_gpu_energy_joules_total": _of_gpus(lambda gpu: gpu.energy_j),
     "wattribute_gpu_power_watts": _of_gpus(lambda gpu: gpu.power_w),
     "wattribute_gpu_power_limit_watts": _of_gpus(_read("power_limit_w")),

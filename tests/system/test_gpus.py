@@ -141,7 +141,9 @@ def test_a_lost_gpu_stands_still_and_the_other_goes_on(tmp_path: Path, machine: 
         other_j = gpu_j(agent, 1) or 0.0
         wait_for_energy(agent, 1, other_j + 100.0)
 
+        found = page(agent)
         assert gpu_j(agent, 0) == lost_j
+        assert [value(found, "wattribute_gpu_up", gpu=gpu) for gpu in ("0", "1")] == [0, 1]
 
 
 def _lost_j(found: Page) -> float | None:
