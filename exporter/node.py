@@ -140,20 +140,19 @@ class Node:
         gpus = self._isolated("gpus", self._gpus.sample, NO_GPUS)
         usage = self._sample_usage(gpus.pids)
         gpu_shares = self._isolated("gpu_split", lambda: self._split_gpus(gpus, usage), self._without_split(gpus))
-        usage = with_gpu_shares(usage, held_leaves(list(gpu_shares.values())), gpu_count=len(gpus.gpus))
+        usage = with_gpu_shares(usage, held_leaves(gpu_shares.values()), gpu_count=len(gpus.gpus))
         busy_ratio = _busy_ratio(usage)
         energy = self._isolated(
             "sensors",
             lambda: self._sensors.sample(busy_ratio=busy_ratio, gpu=gpus.energy, is_gpu_whole=gpus.is_whole),
-            EnergySample(components={Component.GPU: gpus.energy} if gpus.energy else {}),
+            _gpus_alone(gpus),
         )
         energy = _joined(energy, gpus)
         carbon = self._carbon.state()
         shares = self._split(energy, usage, gpus, gpu_shares, busy_ratio=busy_ratio)
         self._learn(energy, busy_ratio)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        holdings = list(gpu_shares.values())
-        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s, gpus=holdings)
+        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s, gpus=gpu_shares.values())
         totals = gpu_totals(gpus.gpus, gpu_shares, usage)
         return self._finish(energy, usage, carbon, totals, started_s=started_s)
 
@@ -181,7 +180,9 @@ class Node:
         shares = []
         for name, component in energy.components.items():
             if name is Component.GPU:
-                fed = [gpu_shares[g.facts.uuid] for g in gpus.gpus if g.energy_j is not None and g.feeds_component]
+                fed = [
+                    gpu_shares[g.facts.uuid] for g in gpus.gpus if g.energy_j is not None and g.facts.feeds_component
+                ]
                 shares.append(gpu_component_shares(component, fed, leaves=len(usage.leaves)))
                 continue
             baseline = baseline_for(
@@ -194,7 +195,7 @@ class Node:
         energy = self._isolated(
             "sensors",
             lambda: self._sensors.resume(states, gpu=gpus.energy, is_gpu_whole=gpus.is_whole),
-            EnergySample(components={Component.GPU: gpus.energy} if gpus.energy else {}),
+            _gpus_alone(gpus),
         )
         return _joined(energy, gpus)
 
@@ -376,6 +377,11 @@ def _busy_ratio(usage: UsageSample) -> float:
 def _gpu_settings(settings: Settings) -> tuple[object, ...]:
     """Return the settings that need the GPUs' drivers opened anew if they change."""
     return settings.gpus, settings.sensors.disabled_sources, settings.sensors.required_sources
+
+
+def _gpus_alone(gpus: GpuSample) -> EnergySample:
+    """Return what is left where all other sensors fail."""
+    return EnergySample(components={Component.GPU: gpus.energy} if gpus.energy else {})
 
 
 def _joined(energy: EnergySample, gpus: GpuSample) -> EnergySample:

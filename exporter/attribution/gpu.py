@@ -45,8 +45,7 @@ def split_gpu(
         return whole_gpu(gpu, Reason.AGENT_DOWN), memory
     energy_j, interval_s = gpu.energy_j or 0.0, gpu.interval_s
     is_gap = interval_s > max(settings.gpu_carry_s, _GAP_TICKS * usage.interval_s)
-    by_name = parts_of(gpu, usage, memory, is_gap=is_gap)
-    parts = list(by_name.values())
+    parts = parts_of(gpu, usage, memory, is_gap=is_gap)
     reading = gpu.reading
     activity = gpu_activity(reading, parts, memory)
     power_w = energy_j / interval_s if interval_s > 0 else 0.0
@@ -57,7 +56,7 @@ def split_gpu(
         has_context=any(part.has_context for part in parts),
         settings=settings,
     )
-    split = _Split(gpu.facts.uuid)
+    split = _Split()
     bare_j = min(energy_j, baseline.bare_w * interval_s)
     context_j = min(energy_j - bare_j, baseline.context_w * interval_s)
     active_j = energy_j - bare_j - context_j
@@ -115,8 +114,7 @@ def whole_gpu(gpu: GpuInterval, reason: Reason) -> GpuShares:
 class _Split:
     """The joules of one GPU while they are dealt out."""
 
-    def __init__(self, uuid: str) -> None:
-        self.uuid = uuid
+    def __init__(self) -> None:
         self.active_j: dict[int, float] = {}
         self.idle_j: dict[int, float] = {}
         self.processes_j: dict[ProcessId, tuple[int, float, float]] = {}
@@ -132,7 +130,7 @@ class _Split:
             self._hold(bare_j * part.share, holders, leaves, has_unknown=part.holds_unknown)
             if part.has_context and resident > 0:
                 slice_j = context_j * (part.share / resident)
-                self._hold(slice_j, part.leaves, leaves, has_unknown=part.unknown > 0 or part.strangers > 0)
+                self._hold(slice_j, part.leaves, leaves, has_unknown=part.outsiders > 0)
             for leaf, joules in leaves.items():
                 self._to_processes(joules, [user for user in part.users if user.leaf == leaf], is_active=False)
             charged.append(leaves)

@@ -65,6 +65,11 @@ class Part:
         return bool(self.users) or self.unknown > 0
 
     @property
+    def outsiders(self) -> int:
+        """How many take part of whom nobody knows more than that."""
+        return self.unknown + self.strangers
+
+    @property
     def leaves(self) -> frozenset[int]:
         """The leaves of those with a context."""
         return frozenset(user.leaf for user in self.users)
@@ -80,8 +85,8 @@ class Part:
         return self.strangers > 0 or (self.unknown > 0 and not self.allotted)
 
 
-def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap: bool) -> dict[str, Part]:
-    """Return the partitions of ``gpu`` by name (empty: what is no partition), which add up to all of it.
+def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap: bool) -> list[Part]:
+    """Return the partitions of ``gpu`` and what is no partition, which add up to all of it.
 
     ``is_gap``: the interval is too long to know who came and went in it; then only those count who were there at both
     ends, and if there were others, somebody unknown takes part too.
@@ -110,7 +115,7 @@ def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap:
         _forget_newcomers(parts, usage, memory)
     if reading is not None:
         _place(reading, gpu, usage, parts, memory, is_gap=is_gap)
-    return parts
+    return list(parts.values())
 
 
 def _allotted(names: set[str], usage: UsageSample) -> frozenset[int]:

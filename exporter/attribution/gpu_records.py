@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -106,7 +106,7 @@ class GpuShares:
         return 1.0 if self.energy_j <= 0 else min(max(1 - left_j / self.energy_j, 0.0), 1.0)
 
 
-def held_leaves(shares: Sequence[GpuShares]) -> Mapping[int, float]:
+def held_leaves(shares: Collection[GpuShares]) -> Mapping[int, float]:
     """Return how many GPUs each leaf holds, partitions as fractions."""
     held: dict[int, float] = {}
     for one in shares:

@@ -35,9 +35,6 @@ class Weights(NamedTuple):
     fresh: Mapping[ProcessId, float]
 
 
-_NOBODY = PartWeights({}, {}, 0.0)
-
-
 def part_weights(parts: Sequence[Part], reading: GpuReading | None) -> list[float]:
     """Return how active energy goes to the parts: slices × activity, or by slices among those that have users."""
     if reading is None or not any(part.is_partition for part in parts):
@@ -64,7 +61,7 @@ def user_weights(
     fresh, sampled_unknown = _fresh(part, reading, memory)
     present = [*part.users, *(user for user in part.departed if user.process in fresh)] or part.departed
     carried = memory.weights if memory.weights_age_s + interval_s <= carry_s else {}
-    has_strangers = part.unknown > 0 or part.strangers > 0 or sampled_unknown > 0
+    has_strangers = part.outsiders > 0 or sampled_unknown > 0
     if not present and not has_strangers:
         leaves = dict.fromkeys(part.allotted, 1.0)
         method: SplitMethod = "none" if not leaves else "exclusive" if len(leaves) == 1 else "equal"
@@ -74,12 +71,14 @@ def user_weights(
         method, used = "exclusive", PartWeights(known, {}, 0.0)
     elif reading is not None and reading.is_mps:
         method, used = _under_mps(part, present, fresh)
+    elif fresh or sampled_unknown:
+        method, used = "time_sliced", PartWeights(_of(present, fresh), {}, sampled_unknown)
+    elif _of(present, carried):
+        method, used = "carried", PartWeights(_of(present, carried), {}, 0.0)
+    elif reading is not None and reading.has_samples:
+        method, used = "none", PartWeights({}, {}, 0.0)
     else:
-        method, used = _time_sliced(present, fresh, sampled_unknown)
-        if not fresh and not sampled_unknown and _of(present, carried):
-            method, used = "carried", PartWeights(_of(present, carried), {}, 0.0)
-        elif method == "none" and (reading is None or not reading.has_samples):
-            method, used = "equal", _held_alike(part)
+        method, used = "equal", _held_alike(part)
     return Weights(method, [used], fresh)
 
 
@@ -99,15 +98,6 @@ def _fresh(part: Part, reading: GpuReading | None, memory: GpuMemory) -> tuple[d
     return fresh, sum(value for pid, value in samples.items() if pid not in named and value > 0)
 
 
-def _time_sliced(
-    present: Sequence[User], fresh: Mapping[ProcessId, float], sampled_unknown: float
-) -> tuple[SplitMethod, PartWeights]:
-    """Return the weights by samples of this interval, or nobody's where there are none."""
-    if not fresh and not sampled_unknown:
-        return "none", _NOBODY
-    return "time_sliced", PartWeights(_of(present, fresh), {}, sampled_unknown)
-
-
 def _of(users: Collection[User], weights: Mapping[ProcessId, float]) -> dict[User, float]:
     return {user: weights[user.process] for user in users if weights.get(user.process, 0.0) > 0}
 
@@ -121,17 +111,16 @@ def _under_mps(
     declared = {user: user.mps_share_ratio for user in clients if user.mps_share_ratio is not None}
     if declared:
         weights = {user: declared.get(user, 1.0) for user in clients}  # 100 % is what a client has by default
-        return "mps_declared", PartWeights(weights, {}, float(part.unknown + part.strangers))
-    return "mps_equal", PartWeights(dict.fromkeys(clients, 1.0), {}, float(part.unknown + part.strangers))
+        return "mps_declared", PartWeights(weights, {}, float(part.outsiders))
+    return "mps_equal", PartWeights(dict.fromkeys(clients, 1.0), {}, float(part.outsiders))
 
 
 def _held_alike(part: Part) -> PartWeights:
     """Return equal weights for the leaves on a part, and within each for its processes."""
-    unknown = part.unknown + part.strangers
-    present = part.users or ([] if unknown else part.departed)
-    if not present and not unknown:
+    present = part.users or ([] if part.outsiders else part.departed)
+    if not present and not part.outsiders:
         return PartWeights({}, dict.fromkeys(part.allotted, 1.0), 0.0)
     counts: dict[int, int] = {}
     for user in present:
         counts[user.leaf] = counts.get(user.leaf, 0) + 1
-    return PartWeights({user: 1 / counts[user.leaf] for user in present}, {}, float(unknown))
+    return PartWeights({user: 1 / counts[user.leaf] for user in present}, {}, float(part.outsiders))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from exporter.exposition.labels import clean_label, clean_labels
-from exporter.ledger.snapshot import GpuTotals, Snapshot
+from exporter.ledger.snapshot import GpuTotals, RunTotals, Snapshot
 
 __all__ = ["GPU_FILL"]
 
@@ -65,24 +65,25 @@ def _unused(gpu: GpuTotals) -> float | None:
     return sum(holder.unused_share for holder in gpu.holders) if gpu.split else None
 
 
-def _gpu_use(of_runs: bool, index: int) -> Callable[[Snapshot], _Rows]:  # noqa: FBT001 - two tables, one rule
-    """Return what fills a family with one of ``GPU_COLUMNS``: for those that ever held a GPU."""
+def _of_runs(value: Callable[[RunTotals], float | None]) -> Callable[[Snapshot], _Rows]:
+    """Return what fills a family with one value per run that ever held a GPU, where it is known."""
 
     def fill(snapshot: Snapshot) -> _Rows:
-        if of_runs:
-            return ((_clean(r.facts.key), r.gpu[index]) for r in snapshot.runs if r.gpu is not None)
-        return ((clean_labels(w.workload), w.gpu[index]) for w in snapshot.workloads if w.gpu is not None)
+        values = ((run, value(run)) for run in snapshot.runs if run.gpu is not None)
+        return ((_clean(run.facts.key), number) for run, number in values if number is not None)
 
     return fill
 
 
-def _run_gpus(snapshot: Snapshot) -> _Rows:
-    return ((_clean(r.facts.key), r.gpus) for r in snapshot.runs if r.gpu is not None and r.gpus is not None)
+def _run_use(column: int) -> Callable[[Snapshot], _Rows]:
+    """Return what fills a family with one of ``GPU_COLUMNS`` per run."""
+    return _of_runs(lambda run: None if run.gpu is None else run.gpu[column])
 
 
-def _run_unused_gpus(snapshot: Snapshot) -> _Rows:
-    return (
-        (_clean(r.facts.key), r.unused_gpus) for r in snapshot.runs if r.gpu is not None and r.unused_gpus is not None
+def _workload_use(column: int) -> Callable[[Snapshot], _Rows]:
+    """Return what fills a family with one of ``GPU_COLUMNS`` per workload that ever held a GPU."""
+    return lambda snapshot: (
+        (clean_labels(of.workload), of.gpu[column]) for of in snapshot.workloads if of.gpu is not None
     )
 
 
@@ -101,12 +102,12 @@ GPU_FILL: dict[str, Callable[[Snapshot], _Rows]] = {
     "wattribute_gpu_info": _gpu_info,
     "wattribute_gpu_split_info": _gpu_split,
     "wattribute_gpu_instance_info": _gpu_instances,
-    "wattribute_workload_gpu_held_seconds_total": _gpu_use(False, 0),
-    "wattribute_workload_gpu_unused_seconds_total": _gpu_use(False, 1),
-    "wattribute_workload_gpu_unused_energy_joules_total": _gpu_use(False, 2),
-    "wattribute_run_gpu_held_seconds_total": _gpu_use(True, 0),
-    "wattribute_run_gpu_unused_seconds_total": _gpu_use(True, 1),
-    "wattribute_run_gpu_unused_energy_joules_total": _gpu_use(True, 2),
-    "wattribute_run_gpus": _run_gpus,
-    "wattribute_run_unused_gpus": _run_unused_gpus,
+    "wattribute_workload_gpu_held_seconds_total": _workload_use(0),
+    "wattribute_workload_gpu_unused_seconds_total": _workload_use(1),
+    "wattribute_workload_gpu_unused_energy_joules_total": _workload_use(2),
+    "wattribute_run_gpu_held_seconds_total": _run_use(0),
+    "wattribute_run_gpu_unused_seconds_total": _run_use(1),
+    "wattribute_run_gpu_unused_energy_joules_total": _run_use(2),
+    "wattribute_run_gpus": _of_runs(lambda run: run.gpus),
+    "wattribute_run_unused_gpus": _of_runs(lambda run: run.unused_gpus),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from exporter.attribution.gpu_records import GpuShares
 from exporter.ledger.accounts import Account
@@ -15,7 +15,7 @@ HeldGpus = Mapping[RunKey, Mapping[str, bool]]
 
 
 def book_holdings(
-    gpus: Sequence[GpuShares], accounts: Sequence[Account], touch: Callable[[Account], None], *, now_s: float
+    gpus: Collection[GpuShares], accounts: Sequence[Account], touch: Callable[[Account], None], *, now_s: float
 ) -> HeldGpus | None:
     """Add what each of ``accounts`` (by leaf) held of ``gpus``, once ``touch`` knows of it; return who holds what.
 

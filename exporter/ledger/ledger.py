@@ -105,7 +105,7 @@ class Ledger:
         *,
         now_s: float,
         wall_s: float,
-        gpus: Sequence[GpuShares] = (),
+        gpus: Collection[GpuShares] = (),
     ) -> None:
         """Book one interval: the split of every component, and who was seen alive at its end.
 

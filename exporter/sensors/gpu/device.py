@@ -67,11 +67,6 @@ class GpuDevice:
         """Whether a read has not returned yet."""
         return self._call is not None and not self._call.is_done()
 
-    @property
-    def feeds(self) -> bool:
-        """Whether its joules are the component ``gpu``'s: a module's overlap the CPU's."""
-        return self.facts.scope == "gpu"
-
     def begin(self, read: Callable[[GpuFacts], GpuReading], *, session: int) -> Call[GpuReading] | None:
         """Start a read and return it; None where the last one hangs, or came late and is to be collected first."""
         if self._call is not None or not self.is_listed:
@@ -170,7 +165,8 @@ class GpuDevice:
 
     def total(self) -> DomainTotal:
         """Return its running total."""
-        return DomainTotal(domain_key(self.facts), self.energy.total_j, Component.GPU if self.feeds else None)
+        component = Component.GPU if self.facts.feeds_component else None
+        return DomainTotal(domain_key(self.facts), self.energy.total_j, component)
 
     def finding(self) -> Finding:
         """Return its state in words."""

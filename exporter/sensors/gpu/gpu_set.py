@@ -109,12 +109,12 @@ def _pids(gpu: GpuInterval) -> set[int]:
 
 
 def _owes(gpu: GpuInterval) -> bool:
-    return gpu.energy_j is None and gpu.method != "none" and gpu.feeds_component
+    return gpu.energy_j is None and gpu.method != "none" and gpu.facts.feeds_component
 
 
 def _summed(gpus: Sequence[GpuInterval]) -> ComponentEnergy | None:
     """Return the component ``gpu``: the sum over the GPUs that gave joules; one that did not makes it partial."""
-    fed = [gpu for gpu in gpus if gpu.feeds_component and gpu.energy_j is not None]
+    fed = [gpu for gpu in gpus if gpu.facts.feeds_component and gpu.energy_j is not None]
     if not fed:
         return None
     energy_j = math.fsum(gpu.energy_j or 0.0 for gpu in fed)

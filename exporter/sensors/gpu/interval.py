@@ -41,11 +41,6 @@ class GpuInterval:
     is_down_time: bool = False
 
     @property
-    def feeds_component(self) -> bool:
-        """Whether its joules are the component ``gpu``'s: a module's overlap the CPU's."""
-        return self.facts.scope == "gpu"
-
-    @property
     def power_w(self) -> float | None:
         """Mean power over the interval in watts, or None where no joules became known in this tick."""
         return self.energy_j / self.interval_s if self.energy_j is not None and self.interval_s > 0 else None

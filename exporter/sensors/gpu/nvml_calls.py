@@ -1,6 +1,6 @@
 """The calls into NVML that this agent makes, with its own types and errors; the only module that knows ``pynvml``.
 
-``pynvml`` is NVIDIA's own package nvidia-ml-py. Its import takes 40 ms and 14 MB, so it happens when the driver is
+``pynvml`` is NVIDIA's own package nvidia-ml-py. Its import takes time and memory, so it happens when the driver is
 opened first. It never unloads the library, whose version therefore stays that of the process's first opening.
 Source: NVML API reference; the structure layouts are those of nvml.h.
 """
@@ -290,7 +290,7 @@ class NvmlCalls:
 
 
 def _require_library() -> None:
-    """Look for the library before the binding is imported, which costs 5 MiB on every machine without a GPU."""
+    """Look for the library before the binding is imported, which costs a few MiB on every machine without a GPU."""
     try:
         ctypes.CDLL(_LIBRARY)
     except OSError as exc:

@@ -52,6 +52,11 @@ class GpuFacts:
     max_power_w: float = 2000.0
     notes: tuple[str, ...] = ()
 
+    @property
+    def feeds_component(self) -> bool:
+        """Whether its joules are the component ``gpu``'s: a module's overlap the CPU's."""
+        return self.scope == "gpu"
+
 
 class GpuInstance(NamedTuple):
     """One partition (MIG compute instance) of a GPU.

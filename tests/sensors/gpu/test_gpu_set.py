@@ -23,8 +23,20 @@ from exporter.errors import (
 from exporter.health import SourceEvent
 from exporter.sensors.gpu.records import GpuFacts, GpuReading
 from exporter.sensors.gpu.settings import Calibration, GpuSettings
-from exporter.testing import SimulatedGpu
+from exporter.testing import SimulatedGpu, SimulatedGpuDriver
 from tests.sensors.gpu.sets import finding, of, rig
+
+
+def counted_looks(driver: SimulatedGpuDriver) -> list[int]:
+    """Return a list whose one number is how often the driver was looked at from now on."""
+    looks, look = [0], driver.look
+
+    def counted() -> Sequence[GpuFacts]:
+        looks[0] += 1
+        return look()
+
+    driver.look = counted  # type: ignore[method-assign]  # to see how often
+    return looks
 
 
 def test_each_gpu_gives_the_joules_of_its_counter_and_the_component_is_their_sum() -> None:
@@ -294,22 +306,14 @@ def test_a_defect_in_a_driver_is_its_own_fault_only(monkeypatch: pytest.MonkeyPa
 def test_a_driver_that_may_not_be_opened_says_what_to_give_and_is_tried_less_and_less_often() -> None:
     with rig() as node:
         node.driver.error = SourcePermissionError("simulated", "no permission")
-        looks = 0
-        look = node.driver.look
-
-        def counted() -> Sequence[GpuFacts]:
-            nonlocal looks
-            looks += 1
-            return look()
-
-        node.driver.look = counted  # type: ignore[method-assign]  # to see how often
+        looks = counted_looks(node.driver)
         sample = node.start()
         for _ in range(60):
             node.tick(1.0)
 
         assert finding(sample).state == "down"
         assert "NVIDIA_VISIBLE_DEVICES" in finding(sample).remedy
-        assert looks == 4  # at 0, 5, 15 and 35 s; then after 40 s more
+        assert looks[0] == 4  # at 0, 5, 15 and 35 s; then after 40 s more
 
 
 def test_a_driver_that_is_unloaded_for_good_leaves_its_gpus_standing() -> None:
@@ -460,19 +464,11 @@ def test_a_driver_that_fails_for_ever_is_opened_anew_less_and_less_often() -> No
     with rig(SimulatedGpu()) as node:
         node.start()
         node.gpus[0].error = SourceError("simulated", "unknown error")
-        looks = 0
-        look = node.driver.look
-
-        def counted() -> Sequence[GpuFacts]:
-            nonlocal looks
-            looks += 1
-            return look()
-
-        node.driver.look = counted  # type: ignore[method-assign]  # to see how often
+        looks = counted_looks(node.driver)
         for _ in range(120):
             node.tick()
 
-        assert looks < 25
+        assert looks[0] < 25
 
 
 def test_what_one_driver_tells_wrong_takes_no_joules_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
