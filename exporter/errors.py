@@ -7,7 +7,8 @@
   ``SourceFormatError`` (an answer its format does not allow), ``SourceUnsupportedError`` (the hardware or kernel
   does not have it), ``SourcePermissionError`` (it exists and we may not read it), ``DeviceLostError`` (it is gone),
   ``SourceBusyError`` (nothing to read right now), ``DriverGoneError`` (the driver behind all devices went away),
-  ``DriverReplacedError`` (another driver was loaded: only a new process can talk to it).
+  ``DriverReplacedError`` (another driver was loaded: only a new process can talk to it),
+  ``ProviderError`` (a provider of carbon intensity gave no usable answer).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "DriverGoneError",
     "DriverReplacedError",
     "ExporterError",
+    "ProviderError",
     "SourceBusyError",
     "SourceError",
     "SourceFormatError",
@@ -60,6 +62,35 @@ class SourceError(ExporterError):
     def __init__(self, source: str, message: str) -> None:
         super().__init__(message)
         self.source = source
+
+
+class ProviderError(SourceError):
+    """A provider of carbon intensity gave no usable answer.
+
+    Attributes:
+        reason: one of the fixed words of ``REASONS``.
+        retry_after_s: seconds after which the provider wants to be asked again, or None where it did not say.
+    """
+
+    REASONS = (
+        "auth",  # 401, 403: key, account or plan
+        "not_found",  # the zone is not covered, or has no data now
+        "rate_limited",  # 429
+        "server",  # 5xx
+        "timeout",
+        "io",  # no connection, no name, TLS
+        "format",  # not what the interface promises
+        "sandbox",  # invented numbers
+        "wrong_zone",  # another zone than asked for
+        "implausible",  # a value no grid has
+        "stale",  # older than promised
+        "future",  # from a time to come
+    )
+
+    def __init__(self, source: str, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(source, message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class SourceFormatError(SourceError):

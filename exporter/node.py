@@ -208,6 +208,7 @@ class Node:
         self._workloads.close()
         self.settings = settings
         self._ledger.settings = settings.ledger
+        self._carbon.close()
         self._carbon = CarbonSource(settings.carbon, self._clock)
         self._workloads = self._make_workloads(settings, self._roots, self._clock)
         self._sensors = self._make_sensors(settings, self._roots, self._clock)
@@ -252,6 +253,7 @@ class Node:
         self._workloads.close()
         self._sensors.close()
         self._gpus.close()
+        self._carbon.close()
 
     def _sample_usage(self, gpu_pids: Collection[int]) -> UsageSample:
         now_s = self._clock.monotonic_s()

@@ -64,6 +64,9 @@ class CarbonSource:
             findings=[*(finding for finding in self._own_findings if finding), *findings],
         )
 
+    def close(self) -> None:
+        """Do nothing: nothing is fetched."""
+
 
 def _providers(settings: CarbonSettings, place: Place, clock: Clock) -> tuple[Provider, ...]:
     """Return the configured providers, the preferred first. A fixed value is meant to stand alone."""

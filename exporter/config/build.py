@@ -22,6 +22,7 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_INDEX = re.compile(r"\[[0-9]+\]")
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,30}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _WRONG = object()
@@ -116,11 +117,15 @@ class Builder:
             return self.mistake(node, path, "printable text") if _CONTROL.search(node.text) else node.text
         if not node.is_plain:
             return self.mistake(node, path, _name_of(hint, path), remedy="remove the quotes")
-        value = _converted(hint, node.text, is_duration=path.endswith("_s"))
+        value = _converted(hint, node.text, is_duration=_is_duration(path))
         if value is None:
             return self.mistake(node, path, _name_of(hint, path))
-        limit = LIMITS.get(path, Range(-math.inf))
+        limit = LIMITS.get(_INDEX.sub("[]", path), Range(-math.inf))
         return value if hint is bool or limit.holds(value) else self.mistake(node, path, f"a number {limit}")
+
+
+def _is_duration(path: str) -> bool:
+    return _INDEX.sub("", path).endswith("_s")
 
 
 def _converted(hint: Any, text: str, *, is_duration: bool) -> Any:  # noqa: ANN401 - any scalar type
@@ -139,7 +144,7 @@ def _converted(hint: Any, text: str, *, is_duration: bool) -> Any:  # noqa: ANN4
 
 
 def _name_of(hint: Any, path: str) -> str:  # noqa: ANN401 - any annotation
-    if hint is float and path.endswith("_s"):
+    if hint is float and _is_duration(path):
         return "seconds, or a duration such as 5s, 15m or 24h"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, "a word")
 

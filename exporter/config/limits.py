@@ -1,4 +1,7 @@
-"""The limits of every setting that has any, by its path in the file: the numbers that the records' prose states."""
+"""The limits of every setting that has any, by its path in the file: the numbers that the records' prose states.
+
+``[]`` stands for any entry of a list.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,24 @@ LIMITS: Mapping[str, Range] = {
     "workloads.max_tracked_processes": Range(1),
     "workloads.max_training_processes": Range(),
     "carbon.pue_ratio": Range(1, 10),
+    "carbon.wue_l_per_kwh": Range(0, 20),
     "carbon.intensity_g_per_kwh": Range(0, 2000),
+    "carbon.providers[].intensity_g_per_kwh": Range(0, 2000),
+    "carbon.providers[].poll_interval_s": Range(30),
+    "carbon.providers[].fresh_for_s": _POSITIVE,
+    "carbon.keep_s": Range(),
+    "carbon.lowest_plausible_g_per_kwh": Range(0, 2000),
+    "carbon.highest_plausible_g_per_kwh": Range(0, 2000),
+    "carbon.green_window_s[]": _POSITIVE,
+    "gateway.max_zones": Range(1, 1000),
+    "gateway.forget_zone_s": _POSITIVE,
+    "gateway.max_age_s": _POSITIVE,
+    "embodied.server_kg": Range(),
+    "embodied.accelerator_kg": Range(),
+    "embodied.lifetime_years": Range(0.5, 30),
+    "budgets[].limit_g": _POSITIVE,
+    "budgets[].limit_kg": _POSITIVE,
+    "budgets[].limit_t": _POSITIVE,
     "ledger.checkpoint_interval_s": Range(),
     "ledger.retention_s": Range(),
     "ledger.max_workloads": Range(1),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from exporter.attribution.baseline import BaselineSettings
-from exporter.carbon.settings import CarbonSettings
+from exporter.carbon.gateway_settings import GatewaySettings
+from exporter.carbon.settings import CarbonSettings, CostSettings, EmbodiedSettings
 from exporter.exposition.web_settings import WebSettings
+from exporter.ledger.budget_settings import BudgetSettings
 from exporter.ledger.settings import LedgerSettings
 from exporter.sensors.gpu.settings import GpuSettings
 from exporter.sensors.settings import SensorSettings
@@ -60,5 +63,13 @@ class Settings:
     """How training runs are recognised."""
     carbon: CarbonSettings = field(default_factory=CarbonSettings)
     """Where the electricity comes from."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """How ``wattribute gateway`` fetches and serves intensities; an agent ignores it."""
+    costs: CostSettings = field(default_factory=CostSettings)
+    """What the electricity costs."""
+    embodied: EmbodiedSettings = field(default_factory=EmbodiedSettings)
+    """Emissions of making the hardware."""
+    budgets: Sequence[BudgetSettings] = ()
+    """Budgets of emissions."""
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     """What is kept, for how long."""

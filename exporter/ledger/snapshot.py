@@ -20,10 +20,13 @@ from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
 __all__ = [
     "ENERGY_COLUMNS",
+    "FOOTPRINT_COLUMNS",
     "GPU_COLUMNS",
+    "NO_FOOTPRINT",
     "NO_GPU_USE",
     "SCOPES",
     "AgentStats",
+    "BudgetTotals",
     "ComponentTotals",
     "GpuHolder",
     "GpuTotals",
@@ -53,6 +56,32 @@ GPU_COLUMNS = ("gpu_held_s", "gpu_unused_s", "gpu_unused_j")
 them, and the idle joules charged for the latter, which are contained in the energy. None: it never held a GPU."""
 NO_GPU_USE = (0.0,) * len(GPU_COLUMNS)
 
+FOOTPRINT_COLUMNS = ("market_g", "water_l", "cost")
+"""What the entries of every ``footprint`` tuple below mean: grams by the market-based intensity, litres of water, and
+the price of the electricity in the currency of ``Snapshot.currency``. Each is integrated tick by tick and zero where
+its rate is not known; ``Snapshot.footprint`` has the columns that are counted."""
+NO_FOOTPRINT = (0.0,) * len(FOOTPRINT_COLUMNS)
+
+
+class BudgetTotals(NamedTuple):
+    """One budget, as far as this node counts for it.
+
+    Attributes:
+        name: its name.
+        emissions_g: grams that what it selects has emitted here on this boot, never decreasing.
+        limit_g: its limit for the whole cluster.
+        period_s: the rolling time the limit is for; None: the limit of each single run.
+        matched: leaves it selects now.
+        runs: where the limit is per run, the runs it selects.
+    """
+
+    name: str
+    emissions_g: float
+    limit_g: float
+    period_s: float | None
+    matched: int
+    runs: Sequence[RunKey] = ()
+
 
 class ComponentTotals(NamedTuple):
     """One component of the node.
@@ -79,13 +108,17 @@ class ComponentTotals(NamedTuple):
 
 
 class WorkloadTotals(NamedTuple):
-    """One workload: joules by ``ENERGY_COLUMNS``, grams by ``SCOPES``, watts over the last interval."""
+    """One workload: joules by ``ENERGY_COLUMNS``, grams by ``SCOPES``, watts over the last interval.
+
+    ``footprint`` is by ``FOOTPRINT_COLUMNS``.
+    """
 
     workload: WorkloadId
     energy_j: tuple[float, ...]
     emissions_g: tuple[float, ...]
     power_w: float
     gpu: tuple[float, ...] | None = None
+    footprint: tuple[float, ...] = NO_FOOTPRINT
 
 
 class RunTotals(NamedTuple):
@@ -103,6 +136,7 @@ class RunTotals(NamedTuple):
     gpu: tuple[float, ...] | None = None
     gpus: int | None = None
     unused_gpus: int | None = None
+    footprint: tuple[float, ...] = NO_FOOTPRINT
 
 
 class GpuHolder(NamedTuple):
@@ -190,6 +224,9 @@ class Snapshot:
         unattributed_j: joules nobody is charged for; every reason is present for every component.
         ended_j: joules of workloads whose series have expired, by component.
         emissions_g: the node's grams by scope; a scope that is not accounted is absent.
+        footprint: the node's ``FOOTPRINT_COLUMNS``; what is not accounted is absent.
+        currency: what costs are in; empty without a price.
+        budgets: every configured budget.
         workloads: workloads alive or within retention.
         runs: runs alive or within retention.
         processes: training processes alive or within retention.
@@ -211,6 +248,9 @@ class Snapshot:
     processes: Sequence[ProcessTotals]
     domains: Sequence[DomainTotal]
     carbon: CarbonState
+    footprint: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
+    budgets: Sequence[BudgetTotals] = ()
     gpus: Sequence[GpuTotals] = ()
     findings: Sequence[Finding] = ()
     event_counts: Mapping[tuple[EventKind, str, str], float] = field(default_factory=dict)

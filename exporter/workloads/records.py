@@ -130,6 +130,7 @@ class RunFacts:
             ray, skypilot, rule, cgroup, process_tree.
         started_s: wall-clock start of its oldest process on this node.
         is_alive: False in the sample in which its last process was seen to be gone.
+        account: the account that a batch system books it on, or empty.
     """
 
     key: RunKey
@@ -143,6 +144,7 @@ class RunFacts:
     identity: str = ""
     started_s: float = 0.0
     is_alive: bool = True
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,7 @@ class UsageSample:
         runs: facts of every run that has a leaf in this sample, and of those that ended since the last one.
         gpu_users: who is behind each pid that was asked for, as far as known.
         gpu_claims: which GPUs schedulers allotted to leaves, one entry per (leaf, device).
+        labels: labels of workloads (Kubernetes pods), as far as known.
         events: errors and truncations since the previous sample; reasons from a fixed set.
         findings: the state of the process table, cgroups and environment access.
     """
@@ -174,6 +177,7 @@ class UsageSample:
     runs: Mapping[RunKey, RunFacts]
     gpu_users: Mapping[int, GpuUser] = field(default_factory=dict)
     gpu_claims: Sequence[GpuClaim] = ()
+    labels: Mapping[WorkloadId, Mapping[str, str]] = field(default_factory=dict)
     events: Sequence[SourceEvent] = ()
     findings: Sequence[Finding] = ()
 
