@@ -111,7 +111,7 @@ class TariffPeriod:
     days: Sequence[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = ()
     """Days of the week on which it starts; empty: all."""
     price_per_kwh: float = 0.0
-    """Price of a kilowatt-hour. May be negative."""
+    """Price of a kilowatt-hour, which may be negative. From -100000 to 100000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,8 @@ class CostSettings:
     """What the electricity costs. Without a price, cost is not counted."""
 
     price_per_kwh: float | None = None
-    """Price of a kilowatt-hour at the meter of the facility, wherever no period of the tariff fits."""
+    """Price of a kilowatt-hour at the meter of the facility, wherever no period of the tariff fits. From
+    -100000 to 100000."""
     currency: str = "EUR"
     """Three capital letters (ISO 4217)."""
     time_zone: str = "UTC"

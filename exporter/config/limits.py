@@ -36,6 +36,7 @@ class Range(NamedTuple):
 
 
 _POSITIVE = Range(is_open=True)
+_PRICE = Range(-100_000, 100_000)
 
 LIMITS: Mapping[str, Range] = {
     "sampling.interval_s": Range(1, 60),
@@ -80,6 +81,8 @@ LIMITS: Mapping[str, Range] = {
     "carbon.lowest_plausible_g_per_kwh": Range(0, 2000),
     "carbon.highest_plausible_g_per_kwh": Range(0, 2000),
     "carbon.green_window_s[]": _POSITIVE,
+    "costs.price_per_kwh": _PRICE,
+    "costs.tariff[].price_per_kwh": _PRICE,
     "gateway.max_zones": Range(1, 1000),
     "gateway.forget_zone_s": _POSITIVE,
     "gateway.max_age_s": _POSITIVE,

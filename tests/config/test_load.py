@@ -131,15 +131,10 @@ def test_what_is_no_duration_is_a_mistake(tmp_path: Path, text: str) -> None:
 
 def test_every_numeric_setting_says_its_limits() -> None:
     """STYLE.md §5: and no limit is left of a setting that has gone."""
-    hints = {f"{key.section}.{key.name}" for key in keys() if isinstance(key.default, int | float)}
-    numbers = {path for path in hints if not isinstance(_default(path), bool)}
+    numbers = {key.path for key in keys() if isinstance(key.default, int | float) and not isinstance(key.default, bool)}
 
     assert numbers <= LIMITS.keys()
-    assert LIMITS.keys() <= {f"{key.section}.{key.name}" for key in keys()}
-
-
-def _default(path: str) -> object:
-    return next(key.default for key in keys() if f"{key.section}.{key.name}" == path)
+    assert {path.removesuffix("[]") for path in LIMITS} <= {key.path for key in keys()}
 
 
 def test_a_control_character_in_text_is_a_mistake(tmp_path: Path) -> None:
