@@ -55,6 +55,8 @@ LIMITS: Mapping[str, Range] = {
     "gpus.read_timeout_s": _POSITIVE,
     "gpus.rescan_interval_s": Range(1),
     "gpus.release_s": Range(1),
+    "gpus.calibration[].gain_ratio": Range(0.5, 2),
+    "gpus.calibration[].offset_w": Range(-100, 100),
     "baseline.gpu_idle_power_w": Range(),
     "baseline.gpu_full_to_idle_ratio": Range(1),
     "baseline.gpu_settling_s": Range(),
