@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -24,6 +25,10 @@ COMMANDS: Mapping[str, str] = {
     "top": "Show live what the node draws and who draws it.",
     "demo": "Serve a simulated node with eight GPUs, to see everything without hardware.",
     "runs": "List the training runs in the state file.",
+    "report": "Say what a run used and emitted: energy, emissions, water, cost, idle share.",
+    "estimate": "Estimate energy and emissions before a run.",
+    "advise": "Say where and when the same energy would emit less.",
+    "gateway": "Fetch carbon intensity once for a whole cluster, and serve it to its agents.",
     "config": "Check the configuration; print nothing if it is good.",
 }
 
@@ -123,13 +128,25 @@ def make_parser(command: str, *, is_named: bool = True) -> argparse.ArgumentPars
 
 
 _OVERVIEW = "Attribute the node's energy and emissions to workloads and training runs.\n\ncommands:\n" + "\n".join(
-    f"  {name:8}{text}" for name, text in COMMANDS.items()
+    f"  {name:9} {text}" for name, text in COMMANDS.items()
 )
+
+
+_FLAGS_ELSEWHERE = {
+    "report": "report_command:add_report_flags",
+    "estimate": "estimate_command:add_estimate_flags",
+    "advise": "advise_command:add_advise_flags",
+    "gateway": "gateway_command:add_gateway_flags",
+}
+"""Module and function that add the flags of a command which has many."""
 
 
 def _add_own_flags(parser: argparse.ArgumentParser, command: str) -> None:
     own = parser.add_argument_group(f"flags of {command}")
-    if command == "check":
+    if command in _FLAGS_ELSEWHERE:
+        module, _, function = _FLAGS_ELSEWHERE[command].partition(":")
+        getattr(import_module(f"exporter.cli.{module}"), function)(own)
+    elif command == "check":
         own.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
         text = "time between the two reads; default: 1s"
         own.add_argument("--wait", type=_seconds, default=1.0, metavar="DURATION", help=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from exporter.cli.arguments import Options, parse
 from exporter.errors import ConfigError, ExporterError
@@ -31,26 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+_RUNNERS = {
+    "agent": "agent_command:run_agent",
+    "check": "check_command:run_check",
+    "top": "top_command:run_top",
+    "demo": "demo_command:run_demo",
+    "runs": "runs_command:run_runs",
+    "report": "report_command:run_report",
+    "estimate": "estimate_command:run_estimate",
+    "advise": "advise_command:run_advise",
+    "gateway": "gateway_command:run_gateway",
+}
+"""Module and function of each command, imported when it is asked for: no command pays for another's libraries."""
+
+
 def _run(options: Options) -> int:
     settings = options.settings()
-    if options.command == "runs":
-        from exporter.cli.runs_command import run_runs
-
-        return run_runs(options, settings)
-    if options.command == "check":
-        from exporter.cli.check_command import run_check
-
-        return run_check(options, settings)
-    if options.command == "top":
-        from exporter.cli.top_command import run_top
-
-        return run_top(options, settings)
-    if options.command == "demo":
-        from exporter.cli.demo_command import run_demo
-
-        return run_demo(options, settings)
-    if options.command == "agent":
-        from exporter.cli.agent_command import run_agent
-
-        return run_agent(options, settings)
-    return 0
+    if options.command not in _RUNNERS:
+        return 0
+    module, _, function = _RUNNERS[options.command].partition(":")
+    return int(getattr(import_module(f"exporter.cli.{module}"), function)(options, settings))
