@@ -65,7 +65,7 @@ def _rows(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     for group in parser._action_groups:  # noqa: SLF001 - argparse offers no way to list them
         for action in group._group_actions:  # noqa: SLF001 - as above
             words = "|".join(map(str, action.choices)) if action.choices else action.metavar
-            flag = " ".join(filter(None, (", ".join(action.option_strings), words if action.nargs != 0 else "")))
+            flag = f"{', '.join(action.option_strings)} {words if words and action.nargs != 0 else ''}".strip()
             shown = f"`{flag}`".replace("|", "\\|")
             yield group.title or "", f"| {shown} | {action.help} |"
 

@@ -9,10 +9,11 @@ from html import escape
 from itertools import starmap
 
 from exporter import __version__
+from exporter.exposition.page_emissions import budget_section, emissions_section
 from exporter.exposition.page_gpus import gpu_section
 from exporter.exposition.page_parts import UNKNOWN, grams_text, left_out, row, stack, table, text, watts_text
 from exporter.exposition.page_style import STYLE
-from exporter.exposition.quantities import duration_text, energy_text, mass_text, power_text
+from exporter.exposition.quantities import duration_text, energy_text, power_text
 from exporter.ledger.snapshot import GPU_COLUMNS, ComponentTotals, RunTotals, Snapshot, WorkloadTotals
 from exporter.sensors.records import Component
 
@@ -22,7 +23,6 @@ _REFRESH_S = 5
 _TOP_WORKLOADS = 15
 _MAX_RUNS = 50
 _RUN_NUMERIC = (2, 3, 4, 5, 6, 7)
-_ZONE_YAML = "carbon:\n  grid_zone: DE"
 
 
 def page_html(snapshot: Snapshot, *, age_s: float, telemetry_path: str) -> str:
@@ -30,7 +30,8 @@ def page_html(snapshot: Snapshot, *, age_s: float, telemetry_path: str) -> str:
     sections = [
         _node(snapshot),
         gpu_section(snapshot),
-        _emissions(snapshot),
+        emissions_section(snapshot),
+        budget_section(snapshot),
         _runs(snapshot),
         _workloads(snapshot),
         _sources(snapshot),
@@ -99,24 +100,6 @@ def _component_row(component: Component, totals: ComponentTotals) -> str:
     idle = UNKNOWN if totals.idle_power_w is None else power_text(totals.idle_power_w)
     return row(
         component.value, watts_text(totals.power_w), idle, energy_text(totals.energy_j), origin, numeric=(1, 2, 3)
-    )
-
-
-def _emissions(snapshot: Snapshot) -> str:
-    average = snapshot.carbon.average
-    if average is None:
-        return (
-            "<section><h2>Emissions</h2><p>No grid zone is set, so emissions are not accounted. "
-            f"Put this into the configuration file:</p><pre>{_ZONE_YAML}</pre></section>"
-        )
-    grams = snapshot.emissions_g.get("operational")
-    kind = "estimated" if average.is_estimated else "measured"
-    label = "yearly or estimated" if average.is_estimated else "from the provider"
-    return (
-        f'<section><h2>Emissions</h2><p class="figure">{UNKNOWN if grams is None else mass_text(grams)}</p>'
-        f'<p class="dim">{average.intensity_g_per_kwh:.0f} gCO2e/kWh in {text(average.grid_zone)} · '
-        f'<span class="badge {kind}">{label}</span> {text(average.provider)} · PUE {snapshot.carbon.pue_ratio:g}</p>'
-        f'<p class="dim">{text(average.note)}</p></section>'
     )
 
 
