@@ -1,0 +1,110 @@
+"""The providers of carbon intensity: which client asks which, how often their data change, what each must be told.
+
+One module per provider; only it knows the provider's addresses and formats. Clients block, keep no values and know no
+schedule: who asks when, and what becomes of an answer, is the poller's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from exporter.carbon.providers.problems import provider_findings, provider_problems
+from exporter.carbon.records import IntensityClient
+from exporter.carbon.settings import CarbonSettings, ProviderKind, ProviderSettings
+
+__all__ = [
+    "TEMPO",
+    "Tempo",
+    "make_client",
+    "provider_findings",
+    "provider_problems",
+    "usual_delay_s",
+    "usual_interval_s",
+]
+
+
+class Tempo(NamedTuple):
+    """How fast a provider's data change.
+
+    Attributes:
+        interval_s: seconds between two questions that lose little and offend nobody.
+        delay_s: seconds from the start of a value's interval for which no newer one need be expected.
+    """
+
+    interval_s: float
+    delay_s: float
+
+
+TEMPO: Mapping[ProviderKind, Tempo] = {
+    "electricity_maps": Tempo(900, 10_800),  # hourly, published within the hour or later; 50 calls an hour when free
+    "watttime": Tempo(300, 7200),  # every 5 minutes (marginal) or hour (average)
+    "gb_carbon_intensity": Tempo(900, 3600),  # half-hourly
+    "entsoe": Tempo(900, 21_600),  # quarter-hourly to hourly, complete after two to four hours
+    "prometheus": Tempo(300, 900),
+    "gateway": Tempo(300, 10_800),  # the gateway says itself how long its values are fresh
+    "file": Tempo(30, 86_400),
+    "fixed": Tempo(3600, 86_400),
+}
+
+
+def usual_interval_s(kind: ProviderKind) -> float:
+    """Return the seconds between two questions to a provider of ``kind`` whose settings say nothing."""
+    return TEMPO[kind].interval_s
+
+
+def usual_delay_s(kind: ProviderKind) -> float:
+    """Return the seconds from its interval's start for which a value is fresh where the settings say nothing."""
+    return TEMPO[kind].delay_s
+
+
+def make_client(settings: ProviderSettings, carbon: CarbonSettings) -> IntensityClient:
+    """Return the client of one provider. Asks nothing and reads no key yet.
+
+    Args:
+        settings: the provider's own, without a mistake that ``provider_problems`` would name.
+        carbon: where the node stands: the zone that ``settings.zone`` translates, and the cloud region.
+    """
+    from exporter.carbon.place import place_of
+
+    # Each provider's client is loaded only where it is used.
+    match settings.kind:
+        case "electricity_maps":
+            from exporter.carbon.providers.electricity_maps import ElectricityMapsClient
+
+            return ElectricityMapsClient(settings, place_of(carbon))
+        case "watttime":
+            from exporter.carbon.providers.watttime import WattTimeClient
+
+            return WattTimeClient(settings, place_of(carbon))
+        case "gb_carbon_intensity":
+            from exporter.carbon.providers.gb_carbon_intensity import GbCarbonIntensityClient
+
+            return GbCarbonIntensityClient(settings, place_of(carbon))
+        case "entsoe":
+            from exporter.carbon.providers.entsoe import EntsoeClient
+
+            return EntsoeClient(settings, place_of(carbon))
+        case _:
+            return _make_own(settings)
+
+
+def _make_own(settings: ProviderSettings) -> IntensityClient:
+    """Return the client of a source that the operator runs."""
+    match settings.kind:
+        case "prometheus":
+            from exporter.carbon.providers.prometheus import PrometheusClient
+
+            return PrometheusClient(settings)
+        case "gateway":
+            from exporter.carbon.providers.gateway import GatewayClient
+
+            return GatewayClient(settings)
+        case "file":
+            from exporter.carbon.providers.file import FileClient
+
+            return FileClient(settings)
+        case _:
+            from exporter.carbon.providers.fixed import FixedClient
+
+            return FixedClient(settings)
