@@ -6,8 +6,11 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from exporter.agent import Agent
+from exporter.cli import signals
 from exporter.cli.arguments import Options
 from exporter.cli.state_path import with_state_path
 from exporter.clock import SystemClock
@@ -16,8 +19,6 @@ from exporter.logs import set_up_logs
 
 __all__ = ["block_signals", "obey_signals", "run_agent"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_KILLED_BY = 128
 _DESCRIPTORS = 65_536
 
 
@@ -48,23 +49,17 @@ def run_agent(options: Options, settings: Settings) -> int:
 
 def block_signals() -> None:
     """Hold back the signals that ``obey_signals`` takes; to be called before any thread is started."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals.block(signals.ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def obey_signals(agent: Agent) -> None:
     """Do what signals ask for, until the process ends."""
-    is_stopping = False
-    while True:
-        number = signal.sigwait(_SIGNALS)
-        if number == signal.SIGHUP:
-            agent.request_reload()
-        elif number in (signal.SIGUSR1, signal.SIGUSR2):
-            agent.request_gpu_release(is_wanted=number == signal.SIGUSR1)
-        elif is_stopping:
-            os._exit(_KILLED_BY + number)
-        else:
-            is_stopping = True
-            agent.stop()
+    others: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGHUP: agent.request_reload,
+        signal.SIGUSR1: partial(agent.request_gpu_release, is_wanted=True),
+        signal.SIGUSR2: partial(agent.request_gpu_release, is_wanted=False),
+    }
+    signals.obey(agent.stop, others)
 
 
 def _raise_descriptor_limit() -> None:
