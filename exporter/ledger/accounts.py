@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.attribution.records import Mode
-from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS, NO_GPU_USE, SCOPES, WorkloadTotals
+from exporter.ledger.places import NO_PLACE, RunPlace
+from exporter.ledger.snapshot import ENERGY_COLUMNS, FOOTPRINT_COLUMNS, GPU_COLUMNS, NO_GPU_USE, SCOPES, WorkloadTotals
 from exporter.sensors.records import Component
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
@@ -66,18 +67,20 @@ class Account:
         energy_j: joules by ``ENERGY_COLUMNS``.
         emissions_g: grams by ``SCOPES``.
         gpu: GPUs held, by ``GPU_COLUMNS``.
+        footprint: by ``FOOTPRINT_COLUMNS``.
         gpu_born_s: boot-clock time at which it first held one; infinite: it never did.
         power_w: watts booked in the last interval.
         shown: the totals as last shown, or None since they changed.
     """
 
-    __slots__ = ("emissions_g", "energy_j", "gpu", "gpu_born_s", "key", "power_w", "shown")
+    __slots__ = ("emissions_g", "energy_j", "footprint", "gpu", "gpu_born_s", "key", "power_w", "shown")
 
     def __init__(
         self,
         energy_j: Iterable[float] = (),
         emissions_g: Iterable[float] = (),
         gpu: Iterable[float] = (),
+        footprint: Iterable[float] = (),
         *,
         key: LeafKey | None = None,
     ) -> None:
@@ -85,6 +88,7 @@ class Account:
         self.energy_j = list(energy_j) or [0.0] * len(ENERGY_COLUMNS)
         self.emissions_g = list(emissions_g) or [0.0] * len(SCOPES)
         self.gpu = list(gpu) or [0.0] * len(GPU_COLUMNS)
+        self.footprint = list(footprint) or [0.0] * len(FOOTPRINT_COLUMNS)
         self.gpu_born_s = -math.inf if any(self.gpu) else math.inf
         self.power_w = 0.0
         self.shown: WorkloadTotals | None = None
@@ -103,6 +107,8 @@ class Account:
             self.emissions_g[i] = _sum_rounded_up(self.emissions_g[i], grams)
         for i, amount in enumerate(other.gpu):
             self.gpu[i] = _sum_rounded_up(self.gpu[i], amount)
+        for i, amount in enumerate(other.footprint):
+            self.footprint[i] = _sum_rounded_up(self.footprint[i], amount)
         self.gpu_born_s = min(self.gpu_born_s, other.gpu_born_s)
         self.power_w += other.power_w
         self.shown = None
@@ -116,15 +122,28 @@ class RunRecord:
         born_s: boot-clock time at which its series first appeared.
         seen_s: boot-clock time at which it was last alive.
         seen_wall_s: the same on the wall clock.
+        place: the node around it when it was last alive.
+        gpus: by model, the most GPUs it held at once.
     """
 
-    __slots__ = ("born_s", "facts", "seen_s", "seen_wall_s")
+    __slots__ = ("born_s", "facts", "gpus", "place", "seen_s", "seen_wall_s")
 
-    def __init__(self, facts: RunFacts, *, born_s: float, seen_s: float, seen_wall_s: float) -> None:
+    def __init__(
+        self,
+        facts: RunFacts,
+        *,
+        born_s: float,
+        seen_s: float,
+        seen_wall_s: float,
+        place: RunPlace = NO_PLACE,
+        gpus: Mapping[str, int] | None = None,
+    ) -> None:
         self.facts = facts
         self.born_s = born_s
         self.seen_s = seen_s
         self.seen_wall_s = seen_wall_s
+        self.place = place
+        self.gpus = dict(gpus or {})
 
 
 def added_up(accounts: Sequence[Account]) -> Account:
@@ -139,6 +158,7 @@ def added_up(accounts: Sequence[Account]) -> Account:
         [math.fsum(parts) for parts in zip(*[account.energy_j for account in accounts], strict=True)],
         [math.fsum(parts) for parts in zip(*[account.emissions_g for account in accounts], strict=True)],
         [math.fsum(parts) for parts in zip(*[account.gpu for account in accounts], strict=True)],
+        [math.fsum(parts) for parts in zip(*[account.footprint for account in accounts], strict=True)],
     )
     total.gpu_born_s = min([account.gpu_born_s for account in accounts], default=math.inf)
     total.power_w = sum([account.power_w for account in accounts])

@@ -6,13 +6,14 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from exporter.errors import StateError
-from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES
-from exporter.ledger.snapshot import ENERGY_COLUMNS, GPU_COLUMNS, SCOPES, Scope
+from exporter.ledger.places import NO_PLACE, RunPlace, place_from_json
+from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, TOTALS
+from exporter.ledger.snapshot import ENERGY_COLUMNS, FOOTPRINT_COLUMNS, GPU_COLUMNS, NO_FOOTPRINT, SCOPES, Scope
 from exporter.sensors.records import Component
 from exporter.workloads.records import RunFacts
 
@@ -31,6 +32,10 @@ class PastRun:
         energy_j: joules by ``ENERGY_COLUMNS``.
         emissions_g: grams by ``SCOPES``.
         gpu: GPUs held, by ``GPU_COLUMNS``; zeros for a run that never held one, or was saved before they were counted.
+        footprint: by ``FOOTPRINT_COLUMNS``: market-based grams, litres of water, cost; zeros likewise.
+        place: CPU model, grid zone, PUE and currency of the node when the run was last alive; unknown for a run that
+            was saved before they were noted.
+        gpus: by model, the most GPUs it held at once; empty likewise.
     """
 
     facts: RunFacts
@@ -40,6 +45,9 @@ class PastRun:
     energy_j: tuple[float, ...]
     emissions_g: tuple[float, ...]
     gpu: tuple[float, ...]
+    footprint: tuple[float, ...] = NO_FOOTPRINT
+    place: RunPlace = NO_PLACE
+    gpus: Mapping[str, int] = field(default_factory=dict)
 
     def energy_by_component_j(self) -> Mapping[Component, float]:
         """Return joules, active and idle, of every component that has any."""
@@ -99,16 +107,17 @@ def _all_rows(address: str, values: tuple[float | str, ...]) -> Sequence[tuple[o
 def _query(db: sqlite3.Connection) -> str:
     """Return the query for runs; what a file of an older version, which only an agent may change, lacks counts as 0."""
     present = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('run')")}
-    gpu = (name if name in present else f"0 AS {name}" for name in GPU_COLUMNS)
-    columns = ", ".join((*ENERGY_NAMES, *GRAM_NAMES, *gpu))
+    columns = ", ".join(name if name in present else f"0 AS {name}" for name in TOTALS)
+    place = "place" if "place" in present else "'' AS place"
     return (
-        f"SELECT facts, started_s, seen_s, ended_s, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
+        f"SELECT facts, started_s, seen_s, ended_s, {place}, {columns} FROM run WHERE facts IS NOT NULL AND seen_s >= ?"  # noqa: S608
         " AND (? = '' OR key GLOB ? OR json_extract(facts, '$.name') GLOB ?) ORDER BY seen_s DESC, id DESC LIMIT ?"
     )
 
 
 def _past_run(row: tuple[object, ...]) -> PastRun:
-    facts, started_s, seen_s, ended_s, *totals = row
+    facts, started_s, seen_s, ended_s, place_text, *totals = row
+    place, gpus = place_from_json(str(place_text))
     numbers = iter([float(str(total)) for total in totals])
     return PastRun(
         facts=RunFacts(**json.loads(str(facts))),
@@ -117,5 +126,8 @@ def _past_run(row: tuple[object, ...]) -> PastRun:
         ended_s=None if ended_s is None else float(str(ended_s)),
         energy_j=tuple(islice(numbers, len(ENERGY_NAMES))),
         emissions_g=tuple(islice(numbers, len(GRAM_NAMES))),
-        gpu=tuple(numbers),
+        gpu=tuple(islice(numbers, len(GPU_COLUMNS))),
+        footprint=tuple(islice(numbers, len(FOOTPRINT_COLUMNS))),
+        place=place,
+        gpus=gpus,
     )

@@ -25,6 +25,8 @@ class SavedState:
         saved_at_s: boot-clock time of the save, or 0 if there is nothing to go on from.
         ticks, late_ticks: the agent's own counters.
         components, unattributed_j, emissions_g, event_counts, accounts, processes, runs: see ``Ledger``.
+        footprint, currency: the node's, see ``Snapshot``.
+        budgets: grams by the name of every budget that was ever configured on this boot.
         domains: the hardware counters at the save.
         learned: what was learned of each component's idle power, on this or an earlier boot.
         gpu_floors: the same of each GPU, by UUID.
@@ -38,6 +40,9 @@ class SavedState:
     emissions_g: Mapping[Scope, float] = field(default_factory=dict)
     event_counts: Mapping[tuple[EventKind, str, str], float] = field(default_factory=dict)
     accounts: Mapping[LeafKey, Account] = field(default_factory=dict)
+    footprint: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
+    budgets: Mapping[str, float] = field(default_factory=dict)
     processes: Mapping[ProcessKey, Account] = field(default_factory=dict)
     runs: Sequence[RunRecord] = ()
     domains: Mapping[DomainKey, CounterState] = field(default_factory=dict)
@@ -69,5 +74,8 @@ class StateChanges:
     emissions_g: Mapping[Scope, float] = field(default_factory=dict)
     event_counts: Mapping[tuple[EventKind, str, str], float] = field(default_factory=dict)
     accounts: Mapping[LeafKey, Account] = field(default_factory=dict)
+    footprint: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
+    budgets: Mapping[str, float] = field(default_factory=dict)
     process_accounts: Mapping[ProcessKey, Account] = field(default_factory=dict)
     run_records: Mapping[RunKey, RunRecord] = field(default_factory=dict)

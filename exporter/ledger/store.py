@@ -22,27 +22,30 @@ from exporter.attribution.gpu_floors import Floor, Floors
 from exporter.attribution.records import Reason
 from exporter.errors import StateError
 from exporter.ledger.accounts import Account, LeafKey, ProcessKey, RunRecord
+from exporter.ledger.places import place_from_json, place_to_json
 from exporter.ledger.saved import SavedState, StateChanges
-from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, MIGRATIONS, SCHEMA, SCHEMA_VERSION
-from exporter.ledger.snapshot import GPU_COLUMNS, ComponentTotals
+from exporter.ledger.schema import ENERGY_NAMES, GRAM_NAMES, MIGRATIONS, SCHEMA, SCHEMA_VERSION, TOTALS
+from exporter.ledger.snapshot import FOOTPRINT_COLUMNS, GPU_COLUMNS, ComponentTotals
 from exporter.sensors.records import Component, CounterState, DomainKey
 from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 
 __all__ = ["Store"]
 
 _RUNS_INTERVAL_S = 30.0
+_TABLES_OF_BOOT = (
+    "leaf", "process", "component", "unattributed", "emissions", "footprint", "budget", "event", "domain",
+)  # fmt: skip
 _SECONDS_PER_DAY = 86_400
-_TOTALS = (*ENERGY_NAMES, *GRAM_NAMES, *GPU_COLUMNS)
-_PLACES = ",".join("?" * len(_TOTALS))
+_MARKS = ",".join("?" * len(TOTALS))
 _PUT_LEAF = (  # fixed column names
-    f"INSERT OR REPLACE INTO leaf(kind, namespace, name, container, run, {', '.join(_TOTALS)}) "  # noqa: S608
-    f"VALUES (?,?,?,?,?,{_PLACES})"
+    f"INSERT OR REPLACE INTO leaf(kind, namespace, name, container, run, {', '.join(TOTALS)}) "  # noqa: S608
+    f"VALUES (?,?,?,?,?,{_MARKS})"
 )
-_GET_LEAVES = f"SELECT kind, namespace, name, container, run, {', '.join(_TOTALS)} FROM leaf"  # noqa: S608
+_GET_LEAVES = f"SELECT kind, namespace, name, container, run, {', '.join(TOTALS)} FROM leaf"  # noqa: S608
 _PUT_PROCESS = f"INSERT OR REPLACE INTO process VALUES (?,?,?,{','.join('?' * len(ENERGY_NAMES))})"  # noqa: S608
 _PUT_RUN = (  # fixed column names
-    "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, "  # noqa: S608
-    f"{', '.join(f'{name}=?' for name in _TOTALS)} WHERE id=?"
+    "UPDATE run SET started_s=?, seen_s=?, ended_s=?, is_live=1, facts=?, place=?, "  # noqa: S608
+    f"{', '.join(f'{name}=?' for name in TOTALS)} WHERE id=?"
 )
 
 
@@ -137,6 +140,9 @@ class Store:
                 (Component(row[0]), Reason(row[1])): row[2] for row in self._db.execute("SELECT * FROM unattributed")
             },
             emissions_g=dict(self._db.execute("SELECT * FROM emissions")),
+            footprint=dict(self._db.execute("SELECT * FROM footprint")),
+            currency=meta.get("currency", ""),
+            budgets=dict(self._db.execute("SELECT * FROM budget")),
             event_counts={tuple(row[:3]): row[3] for row in self._db.execute("SELECT * FROM event")},
             accounts=self._accounts(),
             processes={
@@ -158,20 +164,24 @@ class Store:
         accounts = {}
         for row in self._db.execute(_GET_LEAVES):
             key = LeafKey(WorkloadId(*row[:4]), RunKey(row[4]) if row[4] else None)
-            totals = dict(zip(_TOTALS, row[5:], strict=True))
-            parts = ([totals[name] for name in names] for names in (ENERGY_NAMES, GRAM_NAMES, GPU_COLUMNS))
-            accounts[key] = Account(*parts)
+            totals = dict(zip(TOTALS, row[5:], strict=True))
+            groups = (ENERGY_NAMES, GRAM_NAMES, GPU_COLUMNS, FOOTPRINT_COLUMNS)
+            accounts[key] = Account(*([totals[name] for name in names] for names in groups))
         return accounts
 
     def _live_runs(self, saved_at_s: float) -> list[RunRecord]:
         records = []
-        for row_id, seen_s, ended_s, facts in self._db.execute(
-            "SELECT id, seen_s, ended_s, facts FROM run WHERE is_live"
+        for row_id, seen_s, ended_s, facts, place_text in self._db.execute(
+            "SELECT id, seen_s, ended_s, facts, place FROM run WHERE is_live"
         ).fetchall():
             known = RunFacts(**json.loads(facts))
             self._run_ids[known.key] = row_id
             age_s = 0.0 if ended_s is None else max(self._wall_of_save() - seen_s, 0.0)
-            records.append(RunRecord(known, born_s=float("-inf"), seen_s=saved_at_s - age_s, seen_wall_s=seen_s))
+            place, gpus = place_from_json(place_text)
+            born_s = float("-inf")
+            records.append(
+                RunRecord(known, born_s=born_s, seen_s=saved_at_s - age_s, seen_wall_s=seen_s, place=place, gpus=gpus)
+            )
         return records
 
     def _wall_of_save(self) -> float:
@@ -180,7 +190,7 @@ class Store:
 
     def _forget_boot(self) -> None:
         with self._db:
-            for table in ("leaf", "process", "component", "unattributed", "emissions", "event", "domain"):
+            for table in _TABLES_OF_BOOT:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
             self._db.execute("UPDATE run SET is_live = 0, ended_s = COALESCE(ended_s, seen_s) WHERE is_live")
 
@@ -220,6 +230,8 @@ class Store:
                 [(*key, joules) for key, joules in changes.unattributed_j.items()],
             )
             put("INSERT OR REPLACE INTO emissions VALUES (?,?)", changes.emissions_g.items())
+            put("INSERT OR REPLACE INTO footprint VALUES (?,?)", changes.footprint.items())
+            put("INSERT OR REPLACE INTO budget VALUES (?,?)", changes.budgets.items())
             put("INSERT OR REPLACE INTO event VALUES (?,?,?,?)", [(*k, v) for k, v in changes.event_counts.items()])
             put(
                 "INSERT OR REPLACE INTO domain VALUES (?,?,?,?,?,?)",
@@ -235,7 +247,12 @@ class Store:
             )
             put(
                 "INSERT OR REPLACE INTO meta VALUES (?,?)",
-                [*meta.items(), ("boot_id", self._boot_id), ("saved_at_s", repr(changes.now_s))],
+                [
+                    *meta.items(),
+                    ("boot_id", self._boot_id),
+                    ("saved_at_s", repr(changes.now_s)),
+                    ("currency", changes.currency),
+                ],
             )
             self._save_runs(changes, run_totals)
 
@@ -260,9 +277,10 @@ class Store:
             cursor = self._db.execute("INSERT INTO run(key, boot_id) VALUES (?,?)", (facts.key, self._boot_id))
             self._run_ids[facts.key] = cursor.lastrowid or 0
         ended_s = None if facts.is_alive else record.seen_wall_s
-        values = (facts.started_s, record.seen_wall_s, ended_s, json.dumps(asdict(facts)))
+        place = place_to_json(record.place, record.gpus)
+        values = (facts.started_s, record.seen_wall_s, ended_s, json.dumps(asdict(facts)), place)
         row_id = self._run_ids[facts.key]
-        self._db.execute(_PUT_RUN, (*values, *totals.energy_j, *totals.emissions_g, *totals.gpu, row_id))
+        self._db.execute(_PUT_RUN, (*values, *_totals(totals), row_id))
 
     def forget_old_runs(self, *, wall_s: float) -> None:
         """Delete runs from the history that ended longer ago than the configured days."""
@@ -292,7 +310,12 @@ class Store:
 def _leaf_rows(changes: StateChanges) -> Iterator[tuple[object, ...]]:
     for key in changes.accounts if changes.is_full else changes.leaves:
         account = changes.accounts[key]
-        yield (*key.workload, key.run or "", *account.energy_j, *account.emissions_g, *account.gpu)
+        yield (*key.workload, key.run or "", *_totals(account))
+
+
+def _totals(account: Account) -> tuple[float, ...]:
+    """Return an account's totals in the order of ``TOTALS``."""
+    return (*account.energy_j, *account.emissions_g, *account.gpu, *account.footprint)
 
 
 def _lock(path: Path) -> int:

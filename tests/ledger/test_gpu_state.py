@@ -22,6 +22,7 @@ from exporter.errors import StateError
 from exporter.ledger import Ledger, LedgerSettings, RunTotals, Snapshot, WorkloadTotals
 from exporter.ledger.accounts import ENDED, Account, LeafKey
 from exporter.ledger.history import History
+from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.snapshot import GPU_COLUMNS, NO_GPU_USE
 from exporter.ledger.store import Store
 from exporter.sensors.records import Component, EnergySample
@@ -353,7 +354,7 @@ def test_an_older_file_is_brought_to_this_version_with_all_it_held(old_path: Pat
     assert (loaded.ticks, loaded.saved_at_s, [record.facts.name for record in loaded.runs]) == (7, 50.0, ["nightly"])
     assert (len(loaded.processes), loaded.learned[Component.CPU].lowest_power_w) == (1, 60.0)
     assert (loaded.gpu_floors, store.note) == ({}, "")
-    assert dump(old_path)[0] == "(2,)"
+    assert dump(old_path)[0] == f"({SCHEMA_VERSION},)"
     assert columns(old_path) == columns(tmp_path / "new.db")
 
 
