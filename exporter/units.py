@@ -5,12 +5,15 @@ Base units are joules, watts, seconds, grams and bytes. A conversion factor appe
 
 __all__ = [
     "BYTES_PER_KIBIBYTE",
+    "GRAMS_PER_KILOGRAM",
+    "GRAMS_PER_TONNE",
     "JOULES_PER_KILOWATT_HOUR",
     "MICROJOULES_PER_JOULE",
     "MICROSECONDS_PER_SECOND",
     "MICROWATTS_PER_WATT",
     "MILLISECONDS_PER_SECOND",
     "NANOSECONDS_PER_SECOND",
+    "SECONDS_PER_YEAR",
     "emissions_g",
 ]
 
@@ -21,6 +24,10 @@ MICROSECONDS_PER_SECOND = 1_000_000
 MILLISECONDS_PER_SECOND = 1_000
 JOULES_PER_KILOWATT_HOUR = 3_600_000
 BYTES_PER_KIBIBYTE = 1024
+GRAMS_PER_KILOGRAM = 1_000
+GRAMS_PER_TONNE = 1_000_000
+SECONDS_PER_YEAR = 31_557_600
+"""A Julian year of 365.25 days."""
 
 
 def emissions_g(energy_j: float, *, pue_ratio: float, intensity_g_per_kwh: float) -> float:

@@ -12,7 +12,7 @@ from exporter.attribution.records import ComponentShares, Reason
 from exporter.sensors.records import Component, ComponentEnergy
 from exporter.workloads.records import LeafUsage, UsageSample
 
-__all__ = ["attribute"]
+__all__ = ["attribute", "claims_of"]
 
 _SPLIT_BY_CPU_TIME = frozenset({Component.CPU, Component.DRAM})
 
@@ -53,6 +53,11 @@ def _idle_energy_j(energy: ComponentEnergy, baseline: Baseline) -> float:
     if energy.component is Component.OTHER:
         return energy.energy_j
     return min(energy.energy_j, baseline.idle_power_w * energy.interval_s)
+
+
+def claims_of(component: Component, usage: UsageSample) -> list[float]:
+    """Return each leaf's claim on what the component costs while idle, 0–1; the sum is at most 1."""
+    return _claims(component, usage, [leaf.cpu_s if leaf.cpu_s > 0 else 0.0 for leaf in usage.leaves])
 
 
 def _claims(component: Component, usage: UsageSample, used_s: Sequence[float]) -> list[float]:
