@@ -177,6 +177,11 @@ class Poller:
             return
         self._take(answer, now_s)
 
+    def ask_again(self) -> None:
+        """Be due now, whatever the back-off: what kept the client from being answered has changed."""
+        self._is_locked_out = False
+        self._due_s = -math.inf
+
     def restore(self, series: IntensitySeries) -> None:
         """Take over what an earlier process knew of this zone; the next question waits as it would have."""
         now_s = self._clock.wall_s()
