@@ -104,7 +104,7 @@ class Node:
         self._sensors = make_sensors(settings, roots, clock)
         self._gpus = make_gpus(settings, roots, clock)
         self._workloads = make_workloads(settings, roots, clock)
-        self._carbon: IntensityProvider = CarbonSource(settings.carbon, clock)
+        self._carbon: IntensityProvider = self._make_carbon(settings)
         self._store: Store | None = None
         self._state_finding: Finding | None = None
         self._learned: dict[Component, LearnedPower] = {}
@@ -209,13 +209,20 @@ class Node:
         self.settings = settings
         self._ledger.settings = settings.ledger
         self._carbon.close()
-        self._carbon = CarbonSource(settings.carbon, self._clock)
+        self._carbon = self._make_carbon(settings)
         self._workloads = self._make_workloads(settings, self._roots, self._clock)
         self._sensors = self._make_sensors(settings, self._roots, self._clock)
         self._sample_usage(())
         energy = self._resumed(states, NO_GPUS)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         self._ledger.book_down_time(energy, self._carbon.state(), now_s=now_s, wall_s=wall_s)
+
+    def _make_carbon(self, settings: Settings) -> CarbonSource:
+        cache_path = settings.carbon.cache_path
+        if cache_path is None:
+            state_path = settings.ledger.state_path
+            cache_path = str(Path(state_path).with_name("carbon.json")) if state_path else ""
+        return CarbonSource(settings.carbon, settings.costs, self._clock, cache_path=cache_path)
 
     def _remake_gpus(self, settings: Settings, states: Mapping[DomainKey, CounterState]) -> None:
         """Read GPUs by other settings from the last reading on, let go or not as they were."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -129,21 +129,23 @@ class WebClient:
             return self._manager
 
     def _body(self, answer: BaseHTTPResponse, deadline: _Deadline) -> bytes:
-        parts: list[bytes] = []
-        size = 0
         try:
-            while part := answer.read(_CHUNK_BYTES, decode_content=True):
-                parts.append(part)
-                size += len(part)
-                if size > self._max_bytes:
-                    raise HttpError("too_large", f"{self._where} answered more than {self._max_bytes} bytes")
-                if deadline.is_over:
-                    raise TimeoutError("timed out")
+            body = b"".join(self._parts(answer, deadline))
         except BaseException:
             answer.close()
             raise
         answer.release_conn()
-        return b"".join(parts)
+        return body
+
+    def _parts(self, answer: BaseHTTPResponse, deadline: _Deadline) -> Iterator[bytes]:
+        size = 0
+        while part := answer.read(_CHUNK_BYTES, decode_content=True):
+            size += len(part)
+            if size > self._max_bytes:
+                raise HttpError("too_large", f"{self._where} answered more than {self._max_bytes} bytes")
+            if deadline.is_over:
+                raise TimeoutError("timed out")
+            yield part
 
 
 class _Deadline:
@@ -169,9 +171,13 @@ class _Deadline:
         """Put ``sock`` under the deadline of this thread, if there is one."""
         current: _Deadline | None = getattr(cls._of_thread, "current", None)
         if current is not None and isinstance(sock, socket.socket):
-            current._sockets.append(sock)
-            if current.is_over:
-                current._shut()
+            current.add(sock)
+
+    def add(self, sock: socket.socket) -> None:
+        """Shut ``sock``, too, when the time is over; at once if it is."""
+        self._sockets.append(sock)
+        if self.is_over:
+            self._shut()
 
     def __enter__(self) -> None:
         _Deadline._of_thread.current = self

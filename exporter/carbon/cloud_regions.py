@@ -26,6 +26,8 @@ class CloudRegion(NamedTuple):
         grid_zone: the grid that feeds it, or its country.
         pue_ratio: published facility energy over IT energy, or None.
         pue_year: year of that figure, or None.
+        wue_l_per_kwh: published litres of water per kilowatt-hour of IT energy, or None.
+        wue_year: year of that figure, or None.
     """
 
     provider: str
@@ -33,22 +35,31 @@ class CloudRegion(NamedTuple):
     grid_zone: str
     pue_ratio: float | None
     pue_year: int | None
+    wue_l_per_kwh: float | None = None
+    wue_year: int | None = None
 
 
 def parse_region(line: str) -> CloudRegion:
     """Return the region that one line of the table describes.
 
     Raises:
-        SourceFormatError: the line does not hold the five fields, or a PUE below 1.
+        SourceFormatError: the line does not hold the seven fields, a PUE below 1, or a negative WUE.
     """
     try:
-        provider, region, zone, pue, year = line.rstrip("\n").split(";")
-        row = CloudRegion(provider, region, zone, float(pue) if pue else None, int(year) if year else None)
-    except ValueError as exc:
-        raise SourceFormatError("cloud_regions", f"expected five fields, read {line[:60]!r}") from exc
+        provider, region, zone, *figures = line.rstrip("\n").split(";")
+        pue, pue_year, wue, wue_year = (float(figure) if figure else None for figure in figures)
+        row = CloudRegion(provider, region, zone, pue, _year(pue_year), wue, _year(wue_year))
+    except (ValueError, OverflowError) as exc:
+        raise SourceFormatError("cloud_regions", f"expected seven fields, read {line[:60]!r}") from exc
     if row.pue_ratio is not None and not 1 <= row.pue_ratio < math.inf:
         raise SourceFormatError("cloud_regions", f"expected a PUE of at least 1, read {line[:60]!r}")
+    if row.wue_l_per_kwh is not None and not 0 <= row.wue_l_per_kwh < math.inf:
+        raise SourceFormatError("cloud_regions", f"expected a WUE of at least 0, read {line[:60]!r}")
     return row
+
+
+def _year(figure: float | None) -> int | None:
+    return None if figure is None else int(figure)
 
 
 def read_regions() -> Iterator[CloudRegion]:

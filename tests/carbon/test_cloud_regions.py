@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.carbon import CarbonSettings, CarbonSource, validate
+from exporter.carbon import CarbonSettings, CarbonSource, CostSettings, validate
 from exporter.carbon.cloud_regions import CloudRegion, find_region, near_regions, parse_region, read_regions
 from exporter.errors import SourceFormatError
 from exporter.testing.fake_clock import FakeClock
@@ -12,7 +12,7 @@ from exporter.testing.fake_clock import FakeClock
 REGIONS = list(read_regions())
 
 
-@given(line=st.text() | st.lists(st.text(max_size=8), min_size=5, max_size=5).map(";".join))
+@given(line=st.text() | st.lists(st.text(max_size=8), min_size=7, max_size=7).map(";".join))
 def test_any_line_is_a_region_or_a_format_error(line: str) -> None:
     try:
         region = parse_region(line)
@@ -20,6 +20,7 @@ def test_any_line_is_a_region_or_a_format_error(line: str) -> None:
         return
 
     assert region.pue_ratio is None or region.pue_ratio >= 1
+    assert region.wue_l_per_kwh is None or region.wue_l_per_kwh >= 0
 
 
 def test_regions_are_unique_and_sorted() -> None:
@@ -33,12 +34,13 @@ def test_regions_are_unique_and_sorted() -> None:
 def test_every_region_leads_to_an_intensity(region: CloudRegion) -> None:
     settings = CarbonSettings(cloud_provider=region.provider, cloud_region=region.region)
 
-    state = CarbonSource(settings, FakeClock()).state()
+    state = CarbonSource(settings, CostSettings(), FakeClock()).state()
 
     assert validate(settings) == []
     assert state.average is not None
     assert state.average.intensity_g_per_kwh > 0
     assert (region.pue_ratio or 1.0) == state.pue_ratio
+    assert region.wue_l_per_kwh == state.wue_l_per_kwh
 
 
 def test_a_region_is_found_in_any_case() -> None:

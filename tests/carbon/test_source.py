@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.carbon import CarbonSettings, CarbonSource, CarbonState
+from exporter.carbon import CarbonSettings, CarbonSource, CarbonState, CostSettings
 from exporter.carbon.records import IntensityProvider
 from exporter.health import Finding
 from exporter.testing.fake_clock import FakeClock
@@ -15,7 +15,7 @@ finite = st.floats(min_value=0, max_value=1e12)
 
 
 def state_of(settings: CarbonSettings) -> CarbonState:
-    provider: IntensityProvider = CarbonSource(settings, FakeClock(wall_s=NOVEMBER_2026_S))
+    provider: IntensityProvider = CarbonSource(settings, CostSettings(), FakeClock(wall_s=NOVEMBER_2026_S))
     return provider.state()
 
 
