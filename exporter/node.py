@@ -25,7 +25,7 @@ from exporter.attribution import (
     whole_gpu,
     with_gpu_shares,
 )
-from exporter.carbon import CarbonSource
+from exporter.carbon import CarbonSource, cache_path
 from exporter.carbon.records import CarbonState, IntensityProvider
 from exporter.clock import Clock
 from exporter.config import Settings
@@ -218,11 +218,8 @@ class Node:
         self._ledger.book_down_time(energy, self._carbon.state(), now_s=now_s, wall_s=wall_s)
 
     def _make_carbon(self, settings: Settings) -> CarbonSource:
-        cache_path = settings.carbon.cache_path
-        if cache_path is None:
-            state_path = settings.ledger.state_path
-            cache_path = str(Path(state_path).with_name("carbon.json")) if state_path else ""
-        return CarbonSource(settings.carbon, settings.costs, self._clock, cache_path=cache_path)
+        path = cache_path(settings.carbon, settings.ledger.state_path)
+        return CarbonSource(settings.carbon, settings.costs, self._clock, cache_path=path)
 
     def _remake_gpus(self, settings: Settings, states: Mapping[DomainKey, CounterState]) -> None:
         """Read GPUs by other settings from the last reading on, let go or not as they were."""

@@ -7,7 +7,7 @@ The network is read in threads of their own (``live``), never by the loop.
 from exporter.carbon.place import validate
 from exporter.carbon.records import NO_CARBON, CarbonState, Intensity, IntensityProvider
 from exporter.carbon.settings import CarbonSettings, CostSettings
-from exporter.carbon.source import CarbonSource
+from exporter.carbon.source import CarbonSource, cache_path
 from exporter.carbon.tariff import tariff_problems
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "CostSettings",
     "Intensity",
     "IntensityProvider",
+    "cache_path",
     "tariff_problems",
     "validate",
 ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exporter.carbon.live.lineup import Lineup
     from exporter.carbon.live.poller import Jitter, Poller
 
-__all__ = ["HOW_TO_SET_THE_ZONE", "CarbonSource"]
+__all__ = ["HOW_TO_SET_THE_ZONE", "CarbonSource", "cache_path"]
 
 HOW_TO_SET_THE_ZONE = "Set the grid zone in the configuration file:\ncarbon:\n  grid_zone: DE"
 """The remedy where no zone is configured: a sentence, then the YAML."""
@@ -183,6 +183,13 @@ class CarbonSource:
         if self._cache_note:
             own.append(_cache_finding(self._cache_note))
         return [*(finding for finding in own if finding), *(poller.finding() for poller in self._lineup or ())]
+
+
+def cache_path(settings: CarbonSettings, state_path: str | None) -> str:
+    """Return where the last values are kept: as configured, else beside the state file; empty: nowhere."""
+    if settings.cache_path is not None:
+        return settings.cache_path
+    return str(Path(state_path).with_name("carbon.json")) if state_path else ""
 
 
 def _interval_mean(choice: Choice | None, from_s: float | None, now_s: float) -> float | None:
