@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -125,26 +126,28 @@ class WebClient:
     def _open(self) -> PoolManager:
         with self._lock:
             if self._manager is None:
+                _check_readable(self._ca_file)
                 self._manager = _make_manager(self.base_url, self._ca_file)
             return self._manager
 
     def _body(self, answer: BaseHTTPResponse, deadline: _Deadline) -> bytes:
         try:
-            body = b"".join(self._parts(answer, deadline))
+            body = b"".join(self._parts(answer))
+            if deadline.is_over:
+                # A connection that the deadline shut looks like one that the server closed, at the end of an answer.
+                raise TimeoutError("timed out")  # noqa: TRY301 - closed below like every other failure
         except BaseException:
             answer.close()
             raise
         answer.release_conn()
         return body
 
-    def _parts(self, answer: BaseHTTPResponse, deadline: _Deadline) -> Iterator[bytes]:
+    def _parts(self, answer: BaseHTTPResponse) -> Iterator[bytes]:
         size = 0
         while part := answer.read(_CHUNK_BYTES, decode_content=True):
             size += len(part)
             if size > self._max_bytes:
                 raise HttpError("too_large", f"{self._where} answered more than {self._max_bytes} bytes")
-            if deadline.is_over:
-                raise TimeoutError("timed out")
             yield part
 
 
@@ -191,6 +194,15 @@ class _Deadline:
         for sock in self._sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+def _check_readable(ca_file: str) -> None:
+    """Raise ``HttpError`` if the certificates cannot be read; urllib3's error does not name the file."""
+    try:
+        if ca_file:
+            Path(ca_file).open("rb").close()
+    except OSError as exc:
+        raise HttpError("io", f"ca_file {ca_file} cannot be read: {exc.strerror}") from None
 
 
 def _make_manager(base_url: str, ca_file: str) -> PoolManager:
