@@ -76,11 +76,6 @@ def _provider_problems(provider: ProviderSettings, settings: Settings) -> Iterat
             "name the provider that it is to ask, or another gateway."
         )
     is_single = len(settings.gateway.zones) == 1 and not settings.gateway.learn_zones
-    if provider.zone and not is_single:
-        yield (
-            f"zone: {provider.zone!r} names one zone, but the gateway would serve its values for every zone; remove "
-            "it, or set gateway.learn_zones to false and gateway.zones to that one zone."
-        )
     if provider.kind == "prometheus" and "$zone" not in provider.query and not is_single:
         yield (
             "query: expected $zone in it, or its one value would be served for every zone; put it in, or set "
