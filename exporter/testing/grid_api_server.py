@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class _Order:
     retry_after: str
 
 
-class GridApi:
+class GridApi(ABC):
     """A fake API: serves from its making to ``stop``; a context manager. Subclasses know one provider's format.
 
     Args:
@@ -156,9 +157,9 @@ class GridApi:
         """Return what the server believes to be the time."""
         return self._now_s() + (_SKEW_S if fault == "future" else 0.0)
 
+    @abstractmethod
     def answer(self, request: GridRequest, headers: Mapping[str, str], fault: Fault | None) -> Reply:
         """Return the provider's answer; faults of content are the subclass's."""
-        raise NotImplementedError
 
     def respond(self, request: GridRequest, headers: Mapping[str, str]) -> tuple[Reply, Fault | None]:
         """Note a request and return the answer to it with the fault in force."""

@@ -90,10 +90,8 @@ class ElectricityMapsApi(GridApi):
 
     def answer(self, request: GridRequest, headers: Mapping[str, str], fault: Fault | None) -> Reply:
         """Answer one request."""
-        if headers.get("auth-token") != self.key:
+        if headers.get("auth-token") != self.key or "user-agent" not in headers:
             return json_reply({"error": "Invalid auth-token"}, 401)
-        if "user-agent" not in headers:
-            return html_reply(403)
         query = request.query
         # Without a place the provider takes that of the caller's address.
         zone = query.get("zone") or ("" if query.get("disableCallerLookup") == "true" else "FR")
@@ -107,7 +105,8 @@ class ElectricityMapsApi(GridApi):
                 return self._history(zone, start_s, query, fault)
             case "forecast" if self.has_forecast:
                 return self._forecast(zone, query, fault)
-        return json_reply({"message": "Endpoint not available"}, 401)
+            case _:
+                return json_reply({"message": "Endpoint not available"}, 401)
 
     def _latest(self, zone: str, start_s: float, query: Mapping[str, str], fault: Fault | None) -> Reply:
         if self.has_estimates and query.get("disableEstimations") == "true":

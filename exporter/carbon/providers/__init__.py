@@ -6,56 +6,21 @@ schedule: who asks when, and what becomes of an answer, is the poller's affair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from exporter.carbon.providers.problems import provider_findings, provider_problems
+from exporter.carbon.providers.tempo import TEMPO, Tempo, fresh_for_s, usual_delay_s, usual_interval_s
 from exporter.carbon.records import IntensityClient
-from exporter.carbon.settings import CarbonSettings, ProviderKind, ProviderSettings
+from exporter.carbon.settings import CarbonSettings, ProviderSettings
 
 __all__ = [
     "TEMPO",
     "Tempo",
+    "fresh_for_s",
     "make_client",
     "provider_findings",
     "provider_problems",
     "usual_delay_s",
     "usual_interval_s",
 ]
-
-
-class Tempo(NamedTuple):
-    """How fast a provider's data change.
-
-    Attributes:
-        interval_s: seconds between two questions that lose little and offend nobody.
-        delay_s: seconds from the start of a value's interval for which no newer one need be expected.
-    """
-
-    interval_s: float
-    delay_s: float
-
-
-TEMPO: Mapping[ProviderKind, Tempo] = {
-    "electricity_maps": Tempo(900, 10_800),  # hourly, published within the hour or later; 50 calls an hour when free
-    "watttime": Tempo(300, 7200),  # every 5 minutes (marginal) or hour (average)
-    "gb_carbon_intensity": Tempo(900, 3600),  # half-hourly
-    "entsoe": Tempo(900, 21_600),  # quarter-hourly to hourly, complete after two to four hours
-    "prometheus": Tempo(300, 900),
-    "gateway": Tempo(300, 10_800),  # the gateway says itself how long its values are fresh
-    "file": Tempo(30, 86_400),
-    "fixed": Tempo(3600, 86_400),
-}
-
-
-def usual_interval_s(kind: ProviderKind) -> float:
-    """Return the seconds between two questions to a provider of ``kind`` whose settings say nothing."""
-    return TEMPO[kind].interval_s
-
-
-def usual_delay_s(kind: ProviderKind) -> float:
-    """Return the seconds from its interval's start for which a value is fresh where the settings say nothing."""
-    return TEMPO[kind].delay_s
 
 
 def make_client(settings: ProviderSettings, carbon: CarbonSettings) -> IntensityClient:

@@ -147,14 +147,12 @@ def _zone_problems(settings: ProviderSettings, grid_zone: str, region: CloudRegi
     if "zone" not in _RULES[settings.kind].allowed:
         return
     if settings.zone and not grid_zone:
-        yield (
-            f"zone: {settings.zone[:40]!r} is the provider's name of carbon.grid_zone, which is empty; set grid_zone, too"
-        )
+        yield (f"zone: {settings.zone[:40]!r} translates carbon.grid_zone, which is empty; set grid_zone, too")
     pattern, meaning = zone_example(settings.kind)
     if settings.zone and not re.fullmatch(pattern, settings.zone):
         yield f"zone: expected {meaning}, found {settings.zone[:40]!r}"
     elif grid_zone and provider_zone(settings, grid_zone, grid_zone, region) is None:
-        yield (
-            f"zone: kind {settings.kind} does not cover grid zone {grid_zone[:40]!r} as far as is known here; "
-            f"set zone to {meaning}, or remove this provider"
-        )
+        cure = f"set zone to {meaning}, or remove this provider"
+        if settings.kind == "gb_carbon_intensity":
+            cure = "it knows GB, GB-1 to GB-17, GB-ENG, GB-SCT and GB-WLS; remove this provider elsewhere"
+        yield f"zone: kind {settings.kind} is not known to cover grid zone {grid_zone[:40]!r}; {cure}"

@@ -25,6 +25,8 @@ GB_NATIONAL = "GB"
 """Stands for Great Britain as a whole, which has no region number."""
 _GB_NATIONS = MappingProxyType({"GB-ENG": "15", "GB-SCT": "16", "GB-WLS": "17"})
 _GB_REGIONS = 17
+_GB_OTHER_GRID = "GB-NIR"
+"""Northern Ireland belongs to the grid of Ireland."""
 
 _EXAMPLES = MappingProxyType(
     {
@@ -82,6 +84,8 @@ def provider_zone(
         region: the node's cloud region, or None.
     """
     zone, home = _own_id(grid_zone), _own_id(home_zone)
+    if settings.kind == "gb_carbon_intensity" and (not zone.startswith("GB") or zone == _GB_OTHER_GRID):
+        return None
     if settings.zone and zone == home:
         return settings.zone
     if settings.kind == "electricity_maps":
