@@ -60,9 +60,9 @@ def add_report_flags(parser: argparse._ArgumentGroup | argparse.ArgumentParser) 
     several.add_argument("--last", action="store_true", help="report the one that was seen last, if several match")
     outputs = ("text", "json", "csv", "model-card")
     add("--output", choices=outputs, default="text", help="default: text")
-    text = "seen since: a duration before now, or a time such as 2026-11-01T00:00Z; default: 30d"
+    text = "seen since: a duration before --until, or a time such as 2026-11-01T00:00Z; default: 30d"
     add("--since", default=_DEFAULT_SINCE, metavar="TIME", help=text)
-    add("--until", default="", metavar="TIME", help="seen before: likewise; default: now")
+    add("--until", default="", metavar="TIME", help="seen before: likewise, before now; default: now")
     text = f"a Prometheus-compatible server, with its path prefix; also ${_URL_VARIABLE}; default: the state file"
     add("--prometheus.url", dest="prometheus_url", default=None, metavar="URL", help=text)
     text = "extra matchers for every series, for example 'cluster=\"a\"'"
@@ -91,8 +91,8 @@ def read_arguments(values: argparse.Namespace, environ: Mapping[str, str], *, no
         ConfigError: they cannot be used; every mistake.
     """
     problems: list[str] = []
-    since_s = _moment("--since", values.since, now_s, problems)
     until_s = min(_moment("--until", values.until, now_s, problems), now_s) if values.until else now_s
+    since_s = _moment("--since", values.since, until_s, problems)
     if not problems and since_s >= until_s:
         problems.append("--since: must be before --until, and before now")
     if not values.run and not values.all and not values.last:
@@ -171,7 +171,7 @@ def _headers(texts: Sequence[str], problems: list[str]) -> Mapping[str, str]:
 
 
 def _moment(flag: str, text: str, now_s: float, problems: list[str]) -> float:
-    """Return the Unix time of ``text``: a duration before now, or a date with or without time, UTC by default."""
+    """Return the Unix time of ``text``: a duration before ``now_s``, or a date with or without time, UTC by default."""
     ago_s = parse_duration_s(text)
     if ago_s is not None and 0 < ago_s <= now_s:
         return now_s - ago_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.cli.arguments import Options
+from exporter.cli.csv_output import print_csv
 from exporter.cli.report_arguments import add_report_flags, read_arguments
 from exporter.cli.screen import open_console, printable
 from exporter.cli.state_path import with_state_path
@@ -118,11 +118,7 @@ def _write(reports: Sequence[RunReport], arguments: ReportArguments, output: str
     if output == "json":
         print(json.dumps(report_document.report_document(reports, made_s=now_s), indent=2, allow_nan=False))
     elif output == "csv":
-        writer = csv.DictWriter(sys.stdout, report_document.CSV_NAMES, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: _safe_cell(value) for name, value in report_document.csv_row(report).items()} for report in reports
-        )
+        print_csv(report_document.CSV_NAMES, map(report_document.csv_row, reports))
     elif output == "model-card":
         from exporter.reports.model_card import model_card
 
@@ -144,13 +140,6 @@ def _write_text(reports: Sequence[RunReport]) -> None:
         if number:
             print()
         print("\n".join(printable(line) for line in report_lines(report, width=width)))
-
-
-def _safe_cell(value: str | float | None) -> str | float | None:
-    """Return text that no terminal obeys and no spreadsheet takes for a formula: users choose the names of runs."""
-    if not isinstance(value, str):
-        return value
-    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 @contextmanager

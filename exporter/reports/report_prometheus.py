@@ -93,7 +93,7 @@ class PrometheusRuns:
             started, seen = self._bounds(keys, self._searched)
             for key in keys:
                 from_s = started.get(key, self._searched.from_s)
-                heads.append(_head(key, infos[key], from_s, seen.get(key, from_s)))
+                heads.append(_head(key, infos[key], from_s, seen.get(key, self._searched.until_s)))
         heads.sort(key=lambda head: (-head.seen_s, head.key))
         return chosen(heads, wanted) if wanted else heads
 
