@@ -36,11 +36,13 @@ from exporter.ledger import AgentStats, GpuTotals, Ledger, SavedState, Snapshot
 from exporter.ledger.gpu_totals import gpu_totals
 from exporter.ledger.store import Store
 from exporter.sensors import Component, EnergySample, SensorSet
+from exporter.sensors.cpu_model import read_cpu_facts
 from exporter.sensors.gpu.drivers import hardware_drivers
 from exporter.sensors.gpu.gpu_set import GpuSet
 from exporter.sensors.gpu.interval import NO_GPUS, GpuSample, GpuSampler
 from exporter.sensors.records import CounterState, DomainKey, EnergySensors
 from exporter.workloads import UsageSample, WorkloadCollector
+from exporter.workloads.kubernetes.build import make_pod_names
 from exporter.workloads.records import WorkloadSampler
 
 __all__ = [
@@ -76,7 +78,9 @@ def hardware_gpus(settings: Settings, roots: Roots, clock: Clock) -> GpuSampler:
 
 def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
     """Return the workloads that this machine's kernel knows."""
-    return WorkloadCollector(roots, clock, settings.workloads, settings.runs)
+    return WorkloadCollector(
+        roots, clock, settings.workloads, settings.runs, pods=make_pod_names(settings.kubernetes, clock)
+    )
 
 
 class Node:
@@ -99,7 +103,8 @@ class Node:
         self.settings = settings
         self._roots = roots
         self._clock = clock
-        self._ledger = Ledger(settings.ledger)
+        cpu = read_cpu_facts(roots.procfs).model_name
+        self._ledger = Ledger(settings.ledger, embodied=settings.embodied, budgets=settings.budgets, cpu_model=cpu)
         self._make_sensors, self._make_gpus, self._make_workloads = make_sensors, make_gpus, make_workloads
         self._sensors = make_sensors(settings, roots, clock)
         self._gpus = make_gpus(settings, roots, clock)
@@ -128,7 +133,7 @@ class Node:
         energy = self._resumed(saved.domains, gpus)
         carbon = self._carbon.state()
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        self._ledger.book_down_time(energy, carbon, now_s=now_s, wall_s=wall_s)
+        self._ledger.book_down_time(energy, carbon, now_s=now_s, wall_s=wall_s, gpu_models=gpus.models)
         self._ledger.book(_NOTHING_READ, (), usage, carbon, now_s=now_s, wall_s=wall_s)
         return self._finish(energy, usage, carbon, gpu_totals(gpus.gpus, {}, usage), started_s=now_s)
 
@@ -141,7 +146,7 @@ class Node:
         usage = self._sample_usage(gpus.pids)
         gpu_shares = self._isolated("gpu_split", lambda: self._split_gpus(gpus, usage), self._without_split(gpus))
         usage = with_gpu_shares(usage, held_leaves(gpu_shares.values()), gpu_count=len(gpus.gpus))
-        busy_ratio = _busy_ratio(usage)
+        busy_ratio = usage.busy_ratio
         energy = self._isolated(
             "sensors",
             lambda: self._sensors.sample(busy_ratio=busy_ratio, gpu=gpus.energy, is_gpu_whole=gpus.is_whole),
@@ -152,7 +157,8 @@ class Node:
         shares = self._split(energy, usage, gpus, gpu_shares, busy_ratio=busy_ratio)
         self._learn(energy, busy_ratio)
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s, gpus=gpu_shares.values())
+        held = gpu_shares.values()
+        self._ledger.book(energy, shares, usage, carbon, now_s=now_s, wall_s=wall_s, gpus=held, gpu_models=gpus.models)
         totals = gpu_totals(gpus.gpus, gpu_shares, usage)
         return self._finish(energy, usage, carbon, totals, started_s=started_s)
 
@@ -207,7 +213,7 @@ class Node:
         self._sensors.close()
         self._workloads.close()
         self.settings = settings
-        self._ledger.settings = settings.ledger
+        self._ledger.configure(settings.ledger, embodied=settings.embodied, budgets=settings.budgets)
         self._carbon.close()
         self._carbon = self._make_carbon(settings)
         self._workloads = self._make_workloads(settings, self._roots, self._clock)
@@ -373,11 +379,6 @@ class Node:
     def _state_is(self, state: State, detail: str) -> None:
         remedy = "" if state == "up" else "give the agent a writable local directory with --state.file"
         self._state_finding = Finding(source="state_file", state=state, detail=detail, remedy=remedy)
-
-
-def _busy_ratio(usage: UsageSample) -> float:
-    available_s = usage.cpu_count * usage.interval_s
-    return min(max(usage.busy_cpu_s / available_s, 0.0), 1.0) if available_s > 0 else 0.0
 
 
 def _gpu_settings(settings: Settings) -> tuple[object, ...]:

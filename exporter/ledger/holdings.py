@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from exporter.attribution.gpu_records import GpuShares
-from exporter.ledger.accounts import Account
+from exporter.ledger.accounts import Account, RunRecord
 from exporter.workloads.records import RunKey
 
-__all__ = ["HeldGpus", "book_holdings"]
+__all__ = ["HeldGpus", "book_holdings", "note_most_held"]
 
 HeldGpus = Mapping[RunKey, Mapping[str, bool]]
 """By run, the GPUs it holds (by UUID), and whether nothing ran on them in the last interval."""
@@ -37,3 +37,16 @@ def book_holdings(
                 of_run = held.setdefault(run, {})
                 of_run[gpu.uuid] = is_unused and of_run.get(gpu.uuid, True)
     return held if any(gpu.is_known for gpu in gpus) else None
+
+
+def note_most_held(held: HeldGpus | None, models: Mapping[str, str], runs: Mapping[RunKey, RunRecord]) -> None:
+    """Note in the records of ``runs``, by model, the most GPUs they ever held at once; ``models`` are by UUID."""
+    for key, gpus in (held or {}).items():
+        now: dict[str, int] = {}
+        for uuid in gpus:
+            model = models.get(uuid, "")
+            now[model] = now.get(model, 0) + 1
+        most = runs[key].gpus
+        for model, count in now.items():
+            if model and count > most.get(model, 0):
+                most[model] = count

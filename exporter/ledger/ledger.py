@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from exporter.attribution.gpu_records import GpuShares
 from exporter.attribution.records import ComponentShares, Reason
 from exporter.carbon.records import NO_CARBON, CarbonState
-from exporter.health import EventKind, Finding, SourceEvent
+from exporter.carbon.settings import EmbodiedSettings
+from exporter.health import Finding, SourceEvent
 from exporter.ledger.accounts import (
-    ACTIVE_COLUMN,
     COLUMNS_OF,
     ENDED,
-    IDLE_COLUMN,
     OVERFLOW_RUN,
     OVERFLOW_WORKLOAD,
     Account,
@@ -27,27 +27,26 @@ from exporter.ledger.accounts import (
     added_up,
     totals_by_run,
 )
-from exporter.ledger.holdings import HeldGpus, book_holdings
+from exporter.ledger.booking import book_embodied, book_energy, book_footprint
+from exporter.ledger.budget_settings import BudgetSettings
+from exporter.ledger.budgets import BudgetBook
+from exporter.ledger.hardware import Hardware, held_of
+from exporter.ledger.holdings import HeldGpus, book_holdings, note_most_held
 from exporter.ledger.newborn import without_newborn
+from exporter.ledger.node_totals import NodeTotals
+from exporter.ledger.places import RunPlace, place_now
 from exporter.ledger.processes import ProcessAccounts
+from exporter.ledger.rates import Rates, rates_of
 from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
 from exporter.ledger.shown import shown_run, shown_workload
-from exporter.ledger.snapshot import (
-    SCOPES,
-    AgentStats,
-    ComponentTotals,
-    GpuTotals,
-    Scope,
-    Snapshot,
-)
-from exporter.sensors.records import Component, ComponentEnergy, DomainTotal, EnergySample
-from exporter.units import emissions_g
+from exporter.ledger.snapshot import FOOTPRINT_COLUMNS, AgentStats, GpuTotals, Scope, Snapshot
+from exporter.sensors.records import Component, DomainTotal, EnergySample
 from exporter.workloads.records import RunFacts, RunKey, UsageSample, WorkloadId
 
 __all__ = ["Ledger"]
 
-_OPERATIONAL = SCOPES.index("operational")
+_COST = FOOTPRINT_COLUMNS.index("cost")
 
 
 class Ledger:
@@ -56,8 +55,19 @@ class Ledger:
     Not thread-safe: one loop books and takes snapshots; snapshots are immutable and may be shared.
     """
 
-    def __init__(self, settings: LedgerSettings) -> None:
+    def __init__(
+        self,
+        settings: LedgerSettings,
+        *,
+        embodied: EmbodiedSettings | None = None,
+        budgets: Sequence[BudgetSettings] = (),
+        cpu_model: str = "",
+    ) -> None:
         self.settings = settings
+        self._node = NodeTotals()
+        self._hardware = Hardware(embodied or EmbodiedSettings())
+        self._budgets = BudgetBook(budgets)
+        self._place = RunPlace(cpu_model=cpu_model)
         self._accounts: dict[LeafKey, Account] = {}
         self._drawing: list[Account] = []
         self._born_s: dict[WorkloadId, float] = {}
@@ -65,35 +75,47 @@ class Ledger:
         self._runs: dict[RunKey, RunRecord] = {}
         self._overflow_seen_s: dict[WorkloadId | RunKey, float] = {}
         self._processes = ProcessAccounts()
-        self._components: dict[Component, ComponentTotals] = {}
-        self._unattributed_j: dict[tuple[Component, Reason], float] = {}
-        self._component_born_s: dict[Component, float] = {}
-        self._emissions_g: dict[Scope, float] = {}
-        self._emissions_born_s: float | None = None
-        self._event_counts: dict[tuple[EventKind, str, str], float] = {}
         self._next_expiry_s = 0.0
         self._now_s = 0.0
         self._wall_s = 0.0
         self._gpus_held: HeldGpus | None = None
         self._changes = StateChanges()
+        self._must_save_all = False
 
     @property
     def components(self) -> Collection[Component]:
         """The components that ever had a source on this boot."""
-        return self._components.keys()
+        return self._node.components.keys()
 
-    def book_down_time(self, energy: EnergySample, carbon: CarbonState, *, now_s: float, wall_s: float) -> None:
+    def configure(
+        self, settings: LedgerSettings, *, embodied: EmbodiedSettings, budgets: Sequence[BudgetSettings]
+    ) -> None:
+        """Go on by other settings; totals stay what they are."""
+        self.settings = settings
+        self._hardware.configure(embodied)
+        self._budgets.configure(budgets)
+
+    def book_down_time(
+        self,
+        energy: EnergySample,
+        carbon: CarbonState,
+        *,
+        now_s: float,
+        wall_s: float,
+        gpu_models: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Book what the hardware counted while no agent looked: to nobody, reason ``agent_down``.
 
-        Also makes every component's series appear, at what was restored or at zero.
+        Also makes every component's series appear, at what was restored or at zero. ``gpu_models``: see ``book``.
         """
         self._now_s, self._wall_s = now_s, wall_s
         self._next_expiry_s = now_s
-        g_per_j = self._g_per_j(carbon)
+        rates = self._rates(carbon)
         for component in energy.components.values():
-            self._book_node(component, None, g_per_j)
-            self._add_unattributed(component.component, Reason.AGENT_DOWN, component.energy_j)
-            self._components[component.component] = self._components[component.component]._replace(power_w=None)
+            self._node.book(component, None, now_s=now_s)
+            self._book_rates(component.energy_j, rates)
+            self._node.add_unattributed(component.component, Reason.AGENT_DOWN, component.energy_j)
+        self._take_due(gpu_models)
         self.count(energy.events)
 
     def book(
@@ -106,88 +128,81 @@ class Ledger:
         now_s: float,
         wall_s: float,
         gpus: Collection[GpuShares] = (),
+        gpu_models: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Book one interval: the split of every component, and who was seen alive at its end.
 
         ``shares`` holds one entry per component of ``energy`` and is aligned with ``usage.leaves``; ``gpus`` says who
-        holds which GPU, by the same leaves.
+        holds which GPU, by the same leaves; ``gpu_models`` which GPUs there are, by UUID (empty: no news).
         """
         self._now_s, self._wall_s = now_s, wall_s
+        rates = self._rates(carbon)
         accounts = self._see(usage)
-        g_per_j = self._g_per_j(carbon)
-        for component in self._components.keys() - energy.components.keys():
-            self._components[component] = self._components[component]._replace(power_w=None)
+        for component in self._node.components.keys() - energy.components.keys():
+            self._node.forget_power(component)
         for account in self._drawing:
             account.power_w, account.shown = 0.0, None
         self._drawing.clear()
+        drawn_j = [0.0] * len(accounts)
         for share in shares:
-            self._book_node(energy.components[share.component], share, g_per_j)
+            self._node.book(energy.components[share.component], share, now_s=now_s)
+            self._book_rates(energy.components[share.component].energy_j, rates)
             for reason, joules in share.unattributed_j.items():
-                self._add_unattributed(share.component, reason, joules)
-            self._book_leaves(share, accounts, g_per_j)
+                self._node.add_unattributed(share.component, reason, joules)
+            book_energy(share, accounts, drawn_j, self._touch)
+        operational_g = book_footprint(accounts, drawn_j, rates)
+        embodied_g = held_of(self._take_due(gpu_models), usage, gpus)
+        book_embodied(accounts, embodied_g, self._touch)
+        self._budgets.book(usage, operational_g, embodied_g, now_s=now_s)
         self._gpus_held = book_holdings(gpus, accounts, self._touch, now_s=now_s)
+        note_most_held(self._gpus_held, gpu_models, self._runs)
         limit = self.settings.max_processes
         self._processes.book(shares, usage, runs=self._runs.keys(), limit=limit, now_s=now_s)
-        self.count(energy.events)
-        self.count(usage.events)
-        self.count(carbon.events)
+        self.count((*energy.events, *usage.events, *carbon.events))
         if now_s >= self._next_expiry_s:
             self._expire()
 
     def count(self, events: Iterable[SourceEvent]) -> None:
         """Add events to the counters of errors, resets and gaps."""
-        for event in events:
-            key = (event.kind, event.source, event.reason)
-            self._event_counts[key] = self._event_counts.get(key, 0.0) + event.amount
+        self._node.count(events)
 
-    def _g_per_j(self, carbon: CarbonState) -> float | None:
-        """Return grams per joule now, or None where no intensity is known; makes the node's grams appear."""
-        if carbon.average is None:
-            return None
-        if not self._emissions_g:
-            self._emissions_g["operational"] = 0.0
-            self._emissions_born_s = self._now_s
-        intensity = carbon.average.intensity_g_per_kwh
-        return emissions_g(1.0, pue_ratio=carbon.pue_ratio, intensity_g_per_kwh=intensity)
+    def _rates(self, carbon: CarbonState) -> Rates:
+        """Return the amounts per joule now; makes what is known for the first time appear."""
+        rates = rates_of(carbon)
+        if rates.footprint[_COST] is not None and carbon.currency != self._node.currency:
+            self._restart_cost(carbon.currency)
+        self._node.appear(rates, now_s=self._now_s)
+        self._place = place_now(self._place, carbon, currency=self._node.currency)
+        return rates
 
-    def _book_node(self, energy: ComponentEnergy, share: ComponentShares | None, g_per_j: float | None) -> None:
-        before = self._components.get(energy.component)
-        if before is None:
-            self._component_born_s[energy.component] = self._now_s
-            for reason in Reason:
-                self._unattributed_j.setdefault((energy.component, reason), 0.0)
-        idle_power_w, origin = (share.idle_power_w, share.baseline_origin) if share else (None, None)
-        self._components[energy.component] = ComponentTotals(
-            energy_j=(before.energy_j if before else 0.0) + energy.energy_j,
-            power_w=energy.energy_j / energy.interval_s if energy.interval_s > 0 else None,
-            source=energy.source,
-            quality=energy.quality,
-            uncertainty_ratio=energy.uncertainty_ratio,
-            is_partial=energy.is_partial,
-            idle_power_w=idle_power_w,
-            baseline_origin=origin,
-        )
-        if g_per_j is not None:
-            self._emissions_g["operational"] += energy.energy_j * g_per_j
+    def _restart_cost(self, currency: str) -> None:
+        """Start every cost at zero in another currency: amounts of two currencies have no sum."""
+        if self._node.currency:
+            for account in self._accounts.values():
+                account.footprint[_COST], account.shown = 0.0, None
+            for record in self._runs.values():
+                record.place = record.place._replace(currency=currency)
+            self._must_save_all = True
+        self._node.restart_cost(currency)
 
-    def _add_unattributed(self, component: Component, reason: Reason, joules: float) -> None:
-        key = (component, reason)
-        self._unattributed_j[key] = self._unattributed_j.get(key, 0.0) + joules
+    def _book_rates(self, energy_j: float, rates: Rates) -> None:
+        """Add what a component's joules caused to the node's totals."""
+        if rates.operational_g is not None:
+            self._emit("operational", energy_j * rates.operational_g)
+        self._node.book_rates(energy_j, rates)
 
-    def _book_leaves(self, share: ComponentShares, accounts: Sequence[Account], g_per_j: float | None) -> None:
-        active_column, idle_column = ACTIVE_COLUMN.get(share.component), IDLE_COLUMN[share.component]
-        per_s = 1 / share.interval_s if share.interval_s > 0 else 0.0
-        for account, active_j, idle_j in zip(accounts, share.active_j, share.idle_j, strict=True):
-            joules = active_j + idle_j
-            if not joules:
-                continue
-            self._touch(account)
-            if active_column is not None:
-                account.energy_j[active_column] += active_j
-            account.energy_j[idle_column] += idle_j
-            account.power_w += joules * per_s
-            if g_per_j is not None:
-                account.emissions_g[_OPERATIONAL] += joules * g_per_j
+    def _emit(self, scope: Scope, grams: float) -> None:
+        self._node.emissions_g[scope] += grams
+        self._budgets.book_node(scope, grams)
+
+    def _take_due(self, gpu_models: Mapping[str, str]) -> Mapping[str, float]:
+        """Return the grams of making the hardware that have fallen due, by item, and book them to the node."""
+        self._hardware.see(gpu_models)
+        due_g = self._hardware.take_due_g(now_s=self._now_s)
+        if due_g:
+            self._node.appear_scope("embodied", now_s=self._now_s)
+            self._emit("embodied", sum(due_g.values()))
+        return due_g
 
     def _touch(self, account: Account) -> None:
         """Note that an account is about to change: it is to be shown and saved anew."""
@@ -241,7 +256,7 @@ class Ledger:
             self._runs[facts.key] = record
             self._changes.runs.add(facts.key)
         if facts.is_alive:
-            record.seen_s, record.seen_wall_s = self._now_s, self._wall_s
+            record.seen_s, record.seen_wall_s, record.place = self._now_s, self._wall_s, self._place
         if facts.started_s > record.facts.started_s > 0:
             facts = replace(facts, started_s=record.facts.started_s)
         if facts != record.facts:
@@ -312,14 +327,17 @@ class Ledger:
             if key.workload != ENDED:
                 workloads.setdefault(key.workload, []).append(account)
         runs = self.run_totals()
-        newborn = [component for component, born_s in self._component_born_s.items() if born_s == self._now_s]
-        is_first_gram = self._emissions_born_s == self._now_s
+        node, newborn = self._node, self._node.newborn(now_s=self._now_s)
         snapshot = Snapshot(
             taken_s=self._wall_s,
-            components=dict(self._components),
-            unattributed_j=dict(self._unattributed_j),
-            ended_j={c: sum(ended.energy_j[i] for i in COLUMNS_OF[c]) for c in self._components},
-            emissions_g=dict(self._emissions_g),
+            components=dict(node.components),
+            unattributed_j=dict(node.unattributed_j),
+            ended_j={c: sum(ended.energy_j[i] for i in COLUMNS_OF[c]) for c in node.components},
+            emissions_g=dict(node.emissions_g),
+            footprint=dict(node.footprint),
+            currency=node.currency,
+            budgets=self._budgets.shown(self._runs.keys(), now_s=self._now_s),
+            hardware=tuple(self._hardware.figures),
             workloads=[
                 shown_workload(key, added_up(parts), born_s=self._born_s[key], now_s=self._now_s)
                 for key, parts in workloads.items()
@@ -333,10 +351,10 @@ class Ledger:
             carbon=carbon,
             gpus=tuple(gpus),
             findings=tuple(findings),
-            event_counts=dict(self._event_counts),
+            event_counts=dict(node.event_counts),
             agent=agent or AgentStats(),
         )
-        return without_newborn(snapshot, newborn, emissions=is_first_gram) if newborn or is_first_gram else snapshot
+        return without_newborn(snapshot, newborn) if newborn else snapshot
 
     def _held_by(self, run: RunKey) -> Mapping[str, bool] | None:
         return None if self._gpus_held is None else self._gpus_held.get(run, {})
@@ -344,12 +362,11 @@ class Ledger:
     def restore(self, saved: SavedState) -> None:
         """Take over the totals of an earlier process on this boot. Called once, before anything is booked."""
         self._now_s = saved.saved_at_s
-        self._components = dict(saved.components)
-        self._unattributed_j = dict(saved.unattributed_j)
-        self._emissions_g = dict(saved.emissions_g)
-        self._event_counts = dict(saved.event_counts)
-        for record in saved.runs:
-            self._runs[record.facts.key] = record
+        self._node.restore(saved)
+        self._budgets.restore(saved.budgets)
+        if "embodied" in saved.emissions_g:
+            self._hardware.restore(saved_at_s=saved.saved_at_s)
+        self._runs.update((record.facts.key, record) for record in saved.runs)
         for key, account in saved.accounts.items():
             account.key = key
             self._accounts[key] = account
@@ -368,18 +385,13 @@ class Ledger:
         With ``full`` everything is to be written: the first time, the last time, and after a failed write.
         """
         changes, self._changes = self._changes, StateChanges()
-        changes.is_full = full
-        processes = self._processes
-        changes.processes = set(processes.accounts) if full else processes.changed
-        changes.dropped_processes = processes.dropped
-        processes.changed, processes.dropped = set(), set()
+        changes.is_full = full or self._must_save_all
+        self._must_save_all = False
+        self._processes.fill(changes)
         changes.now_s = self._now_s
-        changes.components = self._components
-        changes.unattributed_j = self._unattributed_j
-        changes.emissions_g = self._emissions_g
-        changes.event_counts = self._event_counts
+        self._node.fill(changes)
+        changes.budgets = self._budgets.totals_g
         changes.accounts = self._accounts
-        changes.process_accounts = processes.accounts
         changes.run_records = self._runs
         return changes
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from exporter.ledger.accounts import COLUMNS_OF
-from exporter.ledger.snapshot import NO_GPU_USE, ProcessTotals, RunTotals, Snapshot, WorkloadTotals
+from exporter.ledger.snapshot import (
+    FOOTPRINT_COLUMNS,
+    NO_GPU_USE,
+    SCOPES,
+    ProcessTotals,
+    RunTotals,
+    Snapshot,
+    WorkloadTotals,
+)
 from exporter.sensors.records import Component
 
 __all__ = ["without_newborn"]
@@ -15,8 +23,9 @@ __all__ = ["without_newborn"]
 _Totals = TypeVar("_Totals", WorkloadTotals, RunTotals, ProcessTotals)
 
 
-def without_newborn(snapshot: Snapshot, components: Collection[Component], *, emissions: bool) -> Snapshot:
-    """Return ``snapshot`` with the totals of ``components``, and with ``emissions`` all grams, at zero; watts stay."""
+def without_newborn(snapshot: Snapshot, newborn: Collection[str]) -> Snapshot:
+    """Return ``snapshot`` with all totals of ``newborn`` components, scopes and columns at zero; watts stay."""
+    components = [component for component in Component if component.value in newborn]
     hidden = {column for component in components for column in COLUMNS_OF[component]}
 
     def withheld(totals: _Totals) -> _Totals:
@@ -26,7 +35,10 @@ def without_newborn(snapshot: Snapshot, components: Collection[Component], *, em
             return totals
         if Component.GPU in components:
             totals = totals._replace(gpu=None if totals.gpu is None else NO_GPU_USE)
-        return totals._replace(emissions_g=(0.0,) * len(totals.emissions_g)) if emissions else totals
+        return totals._replace(
+            emissions_g=_hidden(totals.emissions_g, SCOPES, newborn),
+            footprint=_hidden(totals.footprint, FOOTPRINT_COLUMNS, newborn),
+        )
 
     return replace(
         snapshot,
@@ -38,8 +50,13 @@ def without_newborn(snapshot: Snapshot, components: Collection[Component], *, em
             key: 0.0 if key[0] in components else joules for key, joules in snapshot.unattributed_j.items()
         },
         ended_j={name: 0.0 if name in components else joules for name, joules in snapshot.ended_j.items()},
-        emissions_g=dict.fromkeys(snapshot.emissions_g, 0.0) if emissions else snapshot.emissions_g,
+        emissions_g={scope: 0.0 if scope in newborn else grams for scope, grams in snapshot.emissions_g.items()},
+        footprint={name: 0.0 if name in newborn else amount for name, amount in snapshot.footprint.items()},
         workloads=[withheld(totals) for totals in snapshot.workloads],
         runs=[withheld(totals) for totals in snapshot.runs],
         processes=[withheld(totals) for totals in snapshot.processes],
     )
+
+
+def _hidden(values: tuple[float, ...], names: Sequence[str], newborn: Collection[str]) -> tuple[float, ...]:
+    return tuple(0.0 if name in newborn else value for name, value in zip(names, values, strict=True))

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["NO_PLACE", "RunPlace", "place_from_json", "place_to_json"]
+from exporter.carbon.records import CarbonState
+
+__all__ = ["NO_PLACE", "RunPlace", "place_from_json", "place_now", "place_to_json"]
 
 
 class RunPlace(NamedTuple):
@@ -26,6 +28,13 @@ class RunPlace(NamedTuple):
 
 
 NO_PLACE = RunPlace()
+
+
+def place_now(before: RunPlace, carbon: CarbonState, *, currency: str) -> RunPlace:
+    """Return this node as it is now; zone and PUE are the last that entered emissions."""
+    if carbon.average is None:
+        return before._replace(currency=currency)
+    return RunPlace(before.cpu_model, carbon.average.grid_zone, carbon.pue_ratio, currency)
 
 
 def place_to_json(place: RunPlace, gpus: Mapping[str, int]) -> str:

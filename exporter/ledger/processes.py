@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from exporter.attribution.records import ComponentShares
 from exporter.ledger.accounts import ACTIVE_COLUMN, IDLE_COLUMN, Account, ProcessKey
+from exporter.ledger.saved import StateChanges
 from exporter.ledger.snapshot import ENERGY_COLUMNS, ProcessTotals
 from exporter.workloads.records import ProcessUsage, RunKey, UsageSample
 
@@ -34,6 +35,13 @@ class ProcessAccounts:
         self.accounts = dict(accounts)
         self._seen_s = dict.fromkeys(accounts, seen_s)
         self._born_s = dict.fromkeys(accounts, float("-inf"))
+
+    def fill(self, changes: StateChanges) -> None:
+        """Say what is to be written, all of it in a full set of changes, and start a new account of that."""
+        changes.process_accounts = self.accounts
+        changes.processes = set(self.accounts) if changes.is_full else self.changed
+        changes.dropped_processes = self.dropped
+        self.changed, self.dropped = set(), set()
 
     def book(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.ledger.accounts import Account, RunRecord
-from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, RunTotals, WorkloadTotals
+from exporter.ledger.snapshot import ENERGY_COLUMNS, NO_FOOTPRINT, SCOPES, RunTotals, WorkloadTotals
 from exporter.workloads.records import WorkloadId
 
 __all__ = ["shown_run", "shown_workload"]
@@ -20,7 +20,9 @@ def shown_workload(workload: WorkloadId, account: Account, *, born_s: float, now
         return WorkloadTotals(workload, _ZERO_ENERGY, _ZERO_EMISSIONS, account.power_w, account.gpu_use(now_s))
     if account.shown is None:
         energy_j, grams = tuple(account.energy_j), tuple(account.emissions_g)
-        account.shown = WorkloadTotals(workload, energy_j, grams, account.power_w, account.gpu_use(now_s))
+        account.shown = WorkloadTotals(
+            workload, energy_j, grams, account.power_w, account.gpu_use(now_s), tuple(account.footprint)
+        )
     return account.shown
 
 
@@ -36,4 +38,5 @@ def shown_run(record: RunRecord, account: Account, held: Mapping[str, bool] | No
         account.gpu_use(now_s),
         None if held is None else len(held),
         None if held is None else sum(held.values()),
+        NO_FOOTPRINT if is_newborn else tuple(account.footprint),
     )

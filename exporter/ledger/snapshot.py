@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from exporter.attribution.gpu_records import SplitMethod
 from exporter.attribution.records import BaselineOrigin, Mode, Reason
+from exporter.carbon.embodied import HardwareFigure
 from exporter.carbon.records import CarbonState
 from exporter.health import EventKind, Finding, State
 from exporter.sensors.gpu.energy import EnergyMethod
@@ -227,6 +228,7 @@ class Snapshot:
         footprint: the node's ``FOOTPRINT_COLUMNS``; what is not accounted is absent.
         currency: what costs are in; empty without a price.
         budgets: every configured budget.
+        hardware: what making each piece of hardware emitted; empty where that is not accounted.
         workloads: workloads alive or within retention.
         runs: runs alive or within retention.
         processes: training processes alive or within retention.
@@ -251,6 +253,7 @@ class Snapshot:
     footprint: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
     budgets: Sequence[BudgetTotals] = ()
+    hardware: Sequence[HardwareFigure] = ()
     gpus: Sequence[GpuTotals] = ()
     findings: Sequence[Finding] = ()
     event_counts: Mapping[tuple[EventKind, str, str], float] = field(default_factory=dict)

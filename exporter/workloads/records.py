@@ -12,6 +12,7 @@ __all__ = [
     "GpuClaim",
     "GpuUser",
     "LeafUsage",
+    "PodFacts",
     "ProcessUsage",
     "RunFacts",
     "RunKey",
@@ -30,7 +31,7 @@ class WorkloadId(NamedTuple):
     Attributes:
         kind: pod, container, slurm_job, pbs_job, lsf_job, unit, user_unit, session, vm, slice, command, cgroup.
         namespace: the Kubernetes namespace, Slurm cluster or user where the kind has one, else empty.
-        name: the pod (its UID where the name is unknown), job id, unit, session …
+        name: the pod (its UID where the name is unknown, ``starting`` where it may come), job id, unit, session …
         container: the container's name or short id within the pod, or the Slurm step; empty where there is none.
     """
 
@@ -114,6 +115,29 @@ class GpuClaim(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What may be told of a pod that is on this node. All text is cleaned and capped.
+
+    Attributes:
+        namespace, name, uid, node: as Kubernetes knows it; the UID is that of the cgroup, two pods of one name have two.
+        owner_kind, owner_name: the workload that people know it by (TrainJob, Deployment …), or empty.
+        queue: the queue it was admitted through, or empty.
+        team: the team that its labels name, or empty.
+        labels: those that may leave the agent.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    node: str = ""
+    owner_kind: str = ""
+    owner_name: str = ""
+    queue: str = ""
+    team: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """What is known of a training run on this node. All text is cleaned and capped.
 
@@ -122,15 +146,17 @@ class RunFacts:
         name: for people: what the user or scheduler called it, else framework and short key.
         framework: the launch system: torchrun, accelerate, deepspeed, slurm …
         namespace: Kubernetes namespace or Slurm cluster, or empty.
-        owner: the job or object that owns it (a Slurm job id, a pod UID …), or empty.
+        owner: the job or object that owns it (a Slurm job id, ``TrainJob/bert``, a pod UID …), or empty.
         user: login name or numeric uid, or empty where switched off.
         world_size: ranks of the run on all nodes, or None where unknown.
         ranks: distinct ranks seen alive on this node.
-        identity: what the key was made of: explicit, slurm, pbs, lsf, pmix, horovod, torchelastic, rendezvous,
-            ray, skypilot, rule, cgroup, process_tree.
+        identity: what the key was made of: explicit, kubernetes, slurm, pbs, lsf, pmix, horovod, torchelastic,
+            rendezvous, ray, skypilot, rule, cgroup, process_tree.
         started_s: wall-clock start of its oldest process on this node.
         is_alive: False in the sample in which its last process was seen to be gone.
         account: the account that a batch system books it on, or empty.
+        queue: the queue that its pods were admitted through, or empty.
+        team: the team that its pods' labels name, or empty.
     """
 
     key: RunKey
@@ -145,6 +171,8 @@ class RunFacts:
     started_s: float = 0.0
     is_alive: bool = True
     account: str = ""
+    queue: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +190,8 @@ class UsageSample:
         runs: facts of every run that has a leaf in this sample, and of those that ended since the last one.
         gpu_users: who is behind each pid that was asked for, as far as known.
         gpu_claims: which GPUs schedulers allotted to leaves, one entry per (leaf, device).
-        labels: labels of workloads (Kubernetes pods), as far as known.
+        labels: labels of workloads (Kubernetes pods), as far as known; all of them, so they are not for telling.
+        pods: the pods on this node that have a name.
         events: errors and truncations since the previous sample; reasons from a fixed set.
         findings: the state of the process table, cgroups and environment access.
     """
@@ -178,8 +207,15 @@ class UsageSample:
     gpu_users: Mapping[int, GpuUser] = field(default_factory=dict)
     gpu_claims: Sequence[GpuClaim] = ()
     labels: Mapping[WorkloadId, Mapping[str, str]] = field(default_factory=dict)
+    pods: Sequence[PodFacts] = ()
     events: Sequence[SourceEvent] = ()
     findings: Sequence[Finding] = ()
+
+    @property
+    def busy_ratio(self) -> float:
+        """How busy all CPUs were together, 0–1; 0 without an interval."""
+        available_s = self.cpu_count * self.interval_s
+        return min(max(self.busy_cpu_s / available_s, 0.0), 1.0) if available_s > 0 else 0.0
 
 
 class WorkloadSampler(Protocol):

@@ -68,6 +68,11 @@ class GpuSample:
     events: Sequence[SourceEvent] = ()
     findings: Sequence[Finding] = ()
 
+    @property
+    def models(self) -> Mapping[str, str]:
+        """The product's name of every GPU, by UUID."""
+        return {gpu.facts.uuid: gpu.facts.model for gpu in self.gpus}
+
 
 NO_GPUS = GpuSample()
 
