@@ -8,9 +8,11 @@ from exporter.ledger.saved import SavedState, StateChanges
 from exporter.ledger.settings import LedgerSettings
 from exporter.ledger.snapshot import (
     ENERGY_COLUMNS,
+    FOOTPRINT_COLUMNS,
     GPU_COLUMNS,
     SCOPES,
     AgentStats,
+    BudgetTotals,
     ComponentTotals,
     GpuHolder,
     GpuTotals,
@@ -23,9 +25,11 @@ from exporter.ledger.snapshot import (
 
 __all__ = [
     "ENERGY_COLUMNS",
+    "FOOTPRINT_COLUMNS",
     "GPU_COLUMNS",
     "SCOPES",
     "AgentStats",
+    "BudgetTotals",
     "ComponentTotals",
     "GpuHolder",
     "GpuTotals",

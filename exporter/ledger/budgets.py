@@ -1,162 +1,141 @@
-"""The running totals of budgets: what the leaves that each selects have emitted here since it was configured.
-
-A total only grows. It is fed leaf by leaf in the tick in which the grams are booked, by the leaf's own identity, so
-neither folding nor the overflow account can move anything out of it.
-"""
+"""What a budget says: whether it makes sense, what it selects, and what people should know of several of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
-from exporter.ledger.budget_matching import limit_g, period_s, selects
-from exporter.ledger.budget_settings import BudgetSettings
-from exporter.ledger.snapshot import BudgetTotals, Scope
+from exporter.health import Finding, State
+from exporter.ledger.budget_settings import BudgetSelector, BudgetSettings
+from exporter.units import GRAMS_PER_KILOGRAM, GRAMS_PER_TONNE
 from exporter.workloads.records import LeafUsage, RunKey, UsageSample, WorkloadId
 
-__all__ = ["BudgetBook"]
+__all__ = ["budget_problems", "limit_g", "overlaps", "period_s", "selects"]
 
-_Leaf = tuple[WorkloadId, RunKey | None]
-_SLACK = 256
-"""Leaves that are gone may stay remembered up to this number beyond those that are here."""
-
-
-class _Who(NamedTuple):
-    """What selectors read of a run."""
-
-    name: str
-    user: str
-    account: str
+_SECONDS_PER_DAY = 86_400
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+# Source: kubernetes.io/docs/concepts/overview/working-with-objects/labels, "Syntax and character set".
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII
+)
+_LIMITS = ("limit_g", "limit_kg", "limit_t")
+_KINDS_OF_USERS = frozenset({"session", "user_unit"})
 
 
-class _Budget:
-    """One configured budget: what was said of it, and what it selects now."""
-
-    def __init__(self, settings: BudgetSettings, *, born_s: float | None) -> None:
-        self.settings = settings
-        self.is_operational = "operational" in settings.scopes
-        self.is_embodied = "embodied" in settings.scopes
-        self.is_per_run = settings.period == "run"
-        self.born_s = born_s
-        self.matched = 0
-        self.runs: set[RunKey] = set()
+def limit_g(budget: BudgetSettings) -> float:
+    """Return the limit in grams; 0 where none is given."""
+    if budget.limit_kg is not None:
+        return budget.limit_kg * GRAMS_PER_KILOGRAM
+    if budget.limit_t is not None:
+        return budget.limit_t * GRAMS_PER_TONNE
+    return budget.limit_g or 0.0
 
 
-class BudgetBook:
-    """All budgets of this node.
+def period_s(budget: BudgetSettings) -> float | None:
+    """Return the rolling time of the limit in seconds; None: the limit of each run."""
+    return None if budget.period == "run" else float(budget.period.removesuffix("d")) * _SECONDS_PER_DAY
 
-    Attributes:
-        totals_g: grams by the name of every budget that was ever configured on this boot.
+
+def budget_problems(budgets: Sequence[BudgetSettings]) -> list[str]:
+    """Return every mistake in ``budgets``, one sentence each, with the key, the value and the remedy."""
+    names = [budget.name for budget in budgets]
+    problems: list[str] = []
+    for i, budget in enumerate(budgets):
+        if names.index(budget.name) < i and budget.name:
+            first = names.index(budget.name)
+            problems.append(f"budgets[{i}].name: {budget.name!r} is the name of budgets[{first}] already; rename one")
+        problems += [f"budgets[{i}].{problem}" for problem in _problems(budget)]
+    return problems
+
+
+def _problems(budget: BudgetSettings) -> Iterator[str]:
+    if not _NAME.fullmatch(budget.name):
+        yield f"name: expected 1 to 63 letters, digits, '-', '_' or '.', found {budget.name[:80]!r}"
+    given = [key for key in _LIMITS if getattr(budget, key) is not None]
+    if not given:
+        yield "limit_g: no limit; give one of limit_g, limit_kg and limit_t"
+    elif len(given) > 1:
+        yield f"{given[1]}: one limit is enough, found {' and '.join(given)}; remove all but one"
+    if not budget.scopes:
+        yield "scopes: expected operational, embodied or both, found none; leave the key out for operational"
+    elif len(set(budget.scopes)) < len(budget.scopes):
+        yield f"scopes: each scope counts once, found {', '.join(budget.scopes)}; remove the repetition"
+    yield from _selector_problems(budget.select)
+
+
+def _selector_problems(select: BudgetSelector) -> Iterator[str]:
+    given = [key for key, text in _texts(select) if text]
+    given += ["pod_labels"] if select.pod_labels else []
+    if select.everything and given:
+        yield f"select.everything: stands alone, found {', '.join(given)} beside it; remove one or the other"
+    elif not select.everything and not given:
+        keys = ", ".join(key for key, _ in _texts(select))
+        yield f"select: selects nothing; give one of {keys}, pod_labels, or 'everything: true' for the whole node"
+    for key, pattern in select.pod_labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            yield f"select.pod_labels: {key[:80]!r} is no label key; expected a name such as team or example.org/team"
+        if not pattern:
+            yield f"select.pod_labels: {key[:80]!r} has no pattern; '*' takes every value"
+
+
+def _texts(select: BudgetSelector) -> Sequence[tuple[str, str]]:
+    keys = ("kind", "namespace", "workload", "run", "user", "slurm_account")
+    return [(key, getattr(select, key)) for key in keys]
+
+
+def selects(select: BudgetSelector, workload: WorkloadId, run: RunKey | None, usage: UsageSample) -> bool:
+    """Return whether ``select`` takes this leaf. All keys that are given must fit; what is not known fits nothing."""
+    if select.everything:
+        return True
+    facts = usage.runs.get(run) if run is not None else None
+    session_user = workload.namespace if workload.kind in _KINDS_OF_USERS else ""
+    wanted: list[tuple[str, tuple[str, ...]]] = [
+        (select.kind, (workload.kind,)),
+        (select.namespace, (workload.namespace,)),
+        (select.workload, (workload.name,)),
+        (select.run, (run or "", facts.name if facts else "")),
+        (select.user, (facts.user if facts else "", session_user)),
+        (select.slurm_account, (facts.account if facts else "",)),
+    ]
+    if not all(_fits(pattern, texts) for pattern, texts in wanted if pattern):
+        return False
+    if not select.pod_labels:
+        return bool(any(pattern for pattern, _ in wanted))
+    labels = usage.labels.get(workload) or usage.labels.get(workload._replace(container="")) or {}
+    return all(key in labels and fnmatchcase(labels[key], pattern) for key, pattern in select.pod_labels.items())
+
+
+def _fits(pattern: str, texts: Sequence[str]) -> bool:
+    return any(text and fnmatchcase(text, pattern) for text in texts)
+
+
+def overlaps(budgets: Sequence[BudgetSettings], usage: UsageSample, *, with_embodied: bool = True) -> list[Finding]:
+    """Return one finding per budget: what it selects on this node now, and with which others it shares that.
+
+    Nothing selected is no mistake: the workloads may run elsewhere, or later. Neither is overlap: a leaf counts once in
+    each budget that selects it. ``with_embodied``: whether emissions of making the hardware are counted at all.
     """
+    selected = [
+        frozenset(i for i, leaf in enumerate(usage.leaves) if _takes(budget, leaf, usage)) for budget in budgets
+    ]
+    findings = []
+    for budget, own in zip(budgets, selected, strict=True):
+        detail = f"selects {len(own)} of {len(usage.leaves)} workloads here now" if own else "selects nothing here now"
+        shared = [
+            f"{len(own & others)} with {other.name}"
+            for other, others in zip(budgets, selected, strict=True)
+            if other is not budget and own & others and not (other.select.everything or budget.select.everything)
+        ]
+        remedy = "" if own else "if it is meant for what runs here, compare its patterns with wattribute top"
+        if "embodied" in budget.scopes and not with_embodied:
+            detail += "; embodied emissions are not counted"
+            remedy = "set embodied.enabled, or remove embodied from its scopes"
+        detail += f"; shares {', '.join(shared)}" if shared else ""
+        state: State = "up" if own and not remedy else "absent"
+        findings.append(Finding(source="budget", item=budget.name, state=state, detail=detail, remedy=remedy))
+    return findings
 
-    def __init__(self, settings: Sequence[BudgetSettings] = ()) -> None:
-        self.totals_g: dict[str, float] = {}
-        self._budgets: list[_Budget] = []
-        self._everything: list[_Budget] = []
-        self._selecting: list[_Budget] = []
-        self._matches: dict[_Leaf, tuple[_Budget, ...]] = {}
-        self._who: Mapping[RunKey, _Who] = {}
-        self._labels: Mapping[WorkloadId, Mapping[str, str]] = {}
-        self.configure(settings)
 
-    def restore(self, totals_g: Mapping[str, float]) -> None:
-        """Take over the totals of an earlier process on this boot."""
-        for name, grams in totals_g.items():
-            self.totals_g[name] = self.totals_g.get(name, 0.0) + grams
-        for budget in self._budgets:
-            if budget.settings.name in totals_g:
-                budget.born_s = float("-inf")
-
-    def configure(self, settings: Sequence[BudgetSettings]) -> None:
-        """Go on with other budgets: a known name keeps its total, whatever else was changed of it."""
-        born_s = {budget.settings.name: budget.born_s for budget in self._budgets}
-        known = born_s | {name: float("-inf") for name in self.totals_g if name not in born_s}
-        self._budgets = [_Budget(one, born_s=known.get(one.name)) for one in settings]
-        self._everything = [budget for budget in self._budgets if budget.settings.select.everything]
-        self._selecting = [budget for budget in self._budgets if not budget.settings.select.everything]
-        self._matches.clear()
-        for budget in self._budgets:
-            self.totals_g.setdefault(budget.settings.name, 0.0)
-
-    def book_node(self, scope: Scope, grams: float) -> None:
-        """Add grams of the whole node, whoever is charged for them."""
-        for budget in self._everything:
-            if budget.is_operational if scope == "operational" else budget.is_embodied:
-                self.totals_g[budget.settings.name] += grams
-
-    def book(
-        self, usage: UsageSample, operational_g: Sequence[float], embodied_g: Sequence[float], *, now_s: float
-    ) -> None:
-        """Add what each leaf of ``usage`` is charged in this interval; an empty sequence is zero for all."""
-        for budget in self._budgets:
-            budget.matched = 0
-            if budget.born_s is None:
-                budget.born_s = now_s
-        for budget in self._everything:
-            budget.matched = len(usage.leaves)
-            if budget.is_per_run:
-                budget.runs.update(usage.runs)
-        if not self._selecting:
-            return
-        self._forget_changed(usage)
-        matches = self._matches
-        for i, leaf in enumerate(usage.leaves):
-            chosen = matches.get((leaf.workload, leaf.run))
-            if chosen is None:
-                chosen = self._choose(leaf, usage)
-            for budget in chosen:
-                budget.matched += 1
-                grams = operational_g[i] if budget.is_operational and operational_g else 0.0
-                if budget.is_embodied and embodied_g:
-                    grams += embodied_g[i]
-                self.totals_g[budget.settings.name] += grams
-
-    def _choose(self, leaf: LeafUsage, usage: UsageSample) -> tuple[_Budget, ...]:
-        """Return the budgets that select ``leaf``, each once, and remember them."""
-        chosen = tuple(b for b in self._selecting if selects(b.settings.select, leaf.workload, leaf.run, usage))
-        self._matches[leaf.workload, leaf.run] = chosen
-        if leaf.run is not None:
-            for budget in chosen:
-                budget.runs.add(leaf.run)
-        return chosen
-
-    def _forget_changed(self, usage: UsageSample) -> None:
-        """Forget the matches of leaves of which something was learned since, and of most that are gone."""
-        who = {key: _Who(facts.name, facts.user, facts.account) for key, facts in usage.runs.items()}
-        if who != self._who:
-            self._forget({key for key, facts in who.items() if self._who.get(key) != facts}, set())
-            self._who = who
-        if usage.labels is not self._labels and usage.labels != self._labels:
-            labels, before = usage.labels, self._labels
-            self._forget(
-                set(), {pod[:3] for pod in labels.keys() | before.keys() if labels.get(pod) != before.get(pod)}
-            )
-            self._labels = labels
-        if len(self._matches) > len(usage.leaves) + _SLACK:
-            present = {(leaf.workload, leaf.run) for leaf in usage.leaves}
-            self._matches = {leaf: chosen for leaf, chosen in self._matches.items() if leaf in present}
-
-    def _forget(self, runs: set[RunKey], pods: set[tuple[str, ...]]) -> None:
-        """Forget what ``runs``, and all runs in ``pods``, were matched with: every leaf of theirs is looked at anew."""
-        runs = runs | {run for workload, run in self._matches if run is not None and workload[:3] in pods}
-        self._matches = {
-            leaf: chosen for leaf, chosen in self._matches.items() if leaf[1] not in runs and leaf[0][:3] not in pods
-        }
-        for budget in self._selecting:
-            budget.runs -= runs
-
-    def shown(self, runs: Collection[RunKey], *, now_s: float) -> list[BudgetTotals]:
-        """Return every budget's totals, at zero in the tick in which it was first seen; ``runs`` have series now."""
-        return [self._shown(budget, runs, now_s) for budget in self._budgets]
-
-    def _shown(self, budget: _Budget, runs: Collection[RunKey], now_s: float) -> BudgetTotals:
-        settings = budget.settings
-        budget.runs.intersection_update(runs)
-        return BudgetTotals(
-            name=settings.name,
-            emissions_g=0.0 if budget.born_s in {None, now_s} else self.totals_g[settings.name],
-            limit_g=limit_g(settings),
-            period_s=period_s(settings),
-            matched=budget.matched,
-            runs=sorted(budget.runs) if budget.is_per_run else (),
-        )
+def _takes(budget: BudgetSettings, leaf: LeafUsage, usage: UsageSample) -> bool:
+    return selects(budget.select, leaf.workload, leaf.run, usage)

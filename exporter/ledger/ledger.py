@@ -28,8 +28,8 @@ from exporter.ledger.accounts import (
     totals_by_run,
 )
 from exporter.ledger.booking import book_embodied, book_energy, book_footprint
+from exporter.ledger.budget_book import BudgetBook
 from exporter.ledger.budget_settings import BudgetSettings
-from exporter.ledger.budgets import BudgetBook
 from exporter.ledger.hardware import Hardware, held_of
 from exporter.ledger.holdings import HeldGpus, book_holdings, note_most_held
 from exporter.ledger.newborn import without_newborn

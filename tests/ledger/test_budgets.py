@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from exporter.carbon.records import CarbonState
 from exporter.ledger import LedgerSettings, Snapshot
-from exporter.ledger.budget_matching import budget_problems, overlaps, selects
 from exporter.ledger.budget_settings import BudgetSelector, BudgetSettings
+from exporter.ledger.budgets import budget_problems, overlaps, selects
 from exporter.ledger.snapshot import BudgetTotals
 from exporter.workloads.records import LeafUsage, RunFacts, RunKey, UsageSample, WorkloadId
 from tests.attribution.samples import component_energy, energy_sample, unit, usage_sample
