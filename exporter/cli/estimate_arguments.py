@@ -86,7 +86,7 @@ def add_advise_flags(own: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
     own.add_argument(
         "--deadline", default="", metavar="DURATION", help="time from now by which the run must have ended"
     )
-    text = "rows of each table; default: 10; the other outputs have all"
+    text = "so many comparable places, and so many others, in a table; default: 10; JSON and CSV have all"
     own.add_argument("--limit", default="10", metavar="N", help=text)
     own.add_argument("--output", choices=("text", "json", "csv"), default="text", help="default: text")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from exporter.carbon.grid_table import SOURCE, Entry, GridRow, find_row, read_lines
-from exporter.carbon.place import place_of, validate
+from exporter.carbon.place import place_of, validate, zone_id
 from exporter.carbon.settings import CarbonSettings
 from exporter.reports.ranges import Range, exactly
 
@@ -93,7 +93,7 @@ def configured_place(settings: CarbonSettings) -> PlaceFigures | None:
     found = _figures(settings, name or "configuration")
     return PlaceFigures(
         name=found.name,
-        grid_zone=place.grid_zone,
+        grid_zone=found.grid_zone,
         grid=found.grid if grams is None else stated_intensity(grams, where, grid_zone=place.grid_zone),
         pue_ratio=settings.pue_ratio or found.pue_ratio,
         pue_note="from the configuration" if settings.pue_ratio else found.pue_note,
@@ -108,8 +108,9 @@ def _figures(settings: CarbonSettings, name: str) -> PlaceFigures:
     pue_ratio = region.pue_ratio if region else None
     return PlaceFigures(
         name=name,
-        grid_zone=place.grid_zone,
+        grid_zone=zone_id(place.grid_zone),
         grid=_from_row(row, place.grid_zone) if row else None,
+        wue_l_per_kwh=region.wue_l_per_kwh if region else None,
         pue_ratio=pue_ratio,
         pue_note=f"published for {name} ({region.pue_year})" if region and pue_ratio is not None else "",
     )
