@@ -78,9 +78,8 @@ def hardware_gpus(settings: Settings, roots: Roots, clock: Clock) -> GpuSampler:
 
 def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
     """Return the workloads that this machine's kernel knows."""
-    return WorkloadCollector(
-        roots, clock, settings.workloads, settings.runs, pods=make_pod_names(settings.kubernetes, clock)
-    )
+    pods = make_pod_names(settings.kubernetes, clock)
+    return WorkloadCollector(roots, clock, settings.workloads, settings.runs, pods=pods)
 
 
 class Node:

@@ -49,6 +49,7 @@ class WebClient:
         ca_file: certificates that may sign the server's; empty: the system's.
         timeout_s: seconds for a request as a whole, however slowly the server drips.
         max_bytes: of a body, unpacked; more is an error.
+        verify: whether the server's certificate is checked; only an operator's explicit word may make this False.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class WebClient:
         ca_file: str = "",
         timeout_s: float = 10.0,
         max_bytes: int = 4 << 20,
+        verify: bool = True,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -69,6 +71,7 @@ class WebClient:
         self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
+        self._verify = verify
         self._lock = threading.Lock()
         self._manager: PoolManager | None = None
 
@@ -127,7 +130,7 @@ class WebClient:
         with self._lock:
             if self._manager is None:
                 _check_readable(self._ca_file)
-                self._manager = _make_manager(self.base_url, self._ca_file)
+                self._manager = _make_manager(self.base_url, self._ca_file, verify=self._verify)
             return self._manager
 
     def _body(self, answer: BaseHTTPResponse, deadline: _Deadline) -> bytes:
@@ -205,7 +208,7 @@ def _check_readable(ca_file: str) -> None:
         raise HttpError("io", f"ca_file {ca_file} cannot be read: {exc.strerror}") from None
 
 
-def _make_manager(base_url: str, ca_file: str) -> PoolManager:
+def _make_manager(base_url: str, ca_file: str, *, verify: bool) -> PoolManager:
     """Return urllib3's manager, through the environment's proxy if there is one, with connections under a deadline."""
     from urllib.request import getproxies, proxy_bypass
 
@@ -239,6 +242,9 @@ def _make_manager(base_url: str, ca_file: str) -> PoolManager:
     parts = urlsplit(base_url)
     proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     options = {"ca_certs": ca_file} if ca_file else {}
+    if not verify:
+        options = {"cert_reqs": "CERT_NONE"}
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
     manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
     return manager

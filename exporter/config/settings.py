@@ -14,6 +14,7 @@ from exporter.ledger.budget_settings import BudgetSettings
 from exporter.ledger.settings import LedgerSettings
 from exporter.sensors.gpu.settings import GpuSettings
 from exporter.sensors.settings import SensorSettings
+from exporter.workloads.kubernetes.settings import KubernetesSettings
 from exporter.workloads.rules import RunSettings
 from exporter.workloads.settings import WorkloadSettings
 
@@ -61,6 +62,8 @@ class Settings:
     """How processes and control groups are read."""
     runs: RunSettings = field(default_factory=RunSettings)
     """How training runs are recognised."""
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    """How pods get their names."""
     carbon: CarbonSettings = field(default_factory=CarbonSettings)
     """Where the electricity comes from."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

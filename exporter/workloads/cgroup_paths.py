@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from exporter.workloads.facts import CgroupIdentity
+from exporter.workloads.facts import SHORT_ID, CgroupIdentity
 from exporter.workloads.records import WorkloadId
 from exporter.workloads.text import shorten_name
 
@@ -41,7 +41,6 @@ _USER_MANAGER = re.compile(r"user@([0-9]{1,10})\.service$")
 _SESSION = re.compile(r"(session-.+)\.scope$")
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
-_SHORT_ID = 12
 _DEPTH_LIMIT = 256
 
 
@@ -83,7 +82,7 @@ def _pod(segments: Sequence[str], index: int) -> CgroupIdentity | None:
             container = inner[1]
             break
     return CgroupIdentity(
-        WorkloadId("pod", "", uid, container[:_SHORT_ID]),
+        WorkloadId("pod", "", uid, container[:SHORT_ID]),
         pod_uid=uid,
         container_id=container,
     )
@@ -94,7 +93,7 @@ def _container(segments: Sequence[str], index: int) -> CgroupIdentity | None:
     match = _CONTAINER.match(segment)
     if match is not None:
         identity = "" if "conmon" in segment else match[1]
-        return CgroupIdentity(WorkloadId("container", "", match[1][:_SHORT_ID]), container_id=identity)
+        return CgroupIdentity(WorkloadId("container", "", match[1][:SHORT_ID]), container_id=identity)
     if _FARGATE.match(segment) and "ecs" in segments[:index]:
         return CgroupIdentity(WorkloadId("container", "", segment))
     match = _LXC.match(segment)

@@ -24,6 +24,7 @@ from exporter.workloads.cgroup_tree import CgroupNode, CgroupTree
 from exporter.workloads.facts import CgroupIdentity
 from exporter.workloads.gpu_claims import GpuClaims
 from exporter.workloads.gpu_users import GpuUsers
+from exporter.workloads.kubernetes.pod_names import PodNames
 from exporter.workloads.leaf_places import LeafPlaces
 from exporter.workloads.memory import memory_total_bytes, refresh_memory, requested_cores, resident_by_leaf
 from exporter.workloads.namespaces import CgroupPaths
@@ -49,7 +50,15 @@ _MEMORY_READS_PER_TICK = 200
 class WorkloadCollector:
     """Implements ``WorkloadSampler`` on the kernel's own files. Not thread-safe: one loop calls it."""
 
-    def __init__(self, roots: Roots, clock: Clock, settings: WorkloadSettings, runs: RunSettings | None = None) -> None:
+    def __init__(
+        self,
+        roots: Roots,
+        clock: Clock,
+        settings: WorkloadSettings,
+        runs: RunSettings | None = None,
+        *,
+        pods: PodNames | None = None,
+    ) -> None:
         self._roots = roots
         self._procfs = str(roots.procfs)
         self._clock = clock
@@ -58,6 +67,7 @@ class WorkloadCollector:
         run_settings = runs or RunSettings()
         descriptors = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 0.3)
         self._users = lru_cache(maxsize=1024)(_user_name)
+        self._pods = pods
         self._runs = RunTable(
             run_settings,
             boot_id=roots.boot_id(),
@@ -143,13 +153,20 @@ class WorkloadCollector:
             runs=runs,
             gpu_users=gpu_users,
             gpu_claims=gpu_claims,
+            labels=self._pods.labels if self._pods else {},
+            pods=self._pods.facts if self._pods else (),
             events=events,
-            findings=workload_findings(self._access, self._table, self._tree, wall_s=self._clock.wall_s()),
+            findings=[
+                *workload_findings(self._access, self._table, self._tree, wall_s=self._clock.wall_s()),
+                *(self._pods.findings() if self._pods else ()),
+            ],
         )
 
     def close(self) -> None:
         """Release every descriptor."""
         self._tracked.close()
+        if self._pods:
+            self._pods.close()
         if self._tree:
             self._tree.close()
         if self._descriptor >= 0:
@@ -177,6 +194,7 @@ class WorkloadCollector:
             self._tree.refresh(walk=is_due)
         self._table.refresh(tick=self._tick, forks=forks, previous_s=previous_s)
         self._gpu_users.look(gpu_pids, tick=self._tick, previous_s=previous_s)
+        self._name_pods()
         self._settle()
 
     def _locate(self, cgroup_raw: bytes) -> tuple[CgroupNode | None, CgroupIdentity]:
@@ -191,6 +209,8 @@ class WorkloadCollector:
 
     def _classify(self, path: str) -> CgroupIdentity:
         identity = classify_cgroup(path, user_name=self._users)
+        if self._pods and identity.pod_uid:
+            return self._pods.name(identity)
         job_id = self._runs.job_ids().get(identity.job_id) if identity.job_system == "slurm" else None
         return _named(identity, job_id) if job_id else identity
 
@@ -280,6 +300,22 @@ class WorkloadCollector:
             if job_id and node.identity.workload.name != job_id:
                 node.identity = _named(node.identity, job_id)
 
+    def _name_pods(self) -> None:
+        """Give groups and processes of pods the names that became known, and ask for those that are not."""
+        pods, nodes = self._pods, self._tree.nodes if self._tree else {}
+        version = self._tree.version if self._tree else self._tick
+        if pods is None or not pods.is_due(version):
+            return
+        pods.begin(version)
+        uids: set[str] = set()
+        for node in nodes.values():
+            if node.identity.pod_uid:
+                uids.add(node.identity.pod_uid)
+                node.identity = pods.name(node.identity)
+        uids |= self._table.rename(pods.name)
+        self._members_version += 1
+        pods.finish(uids)
+
     def _resident(self, now_s: float) -> Mapping[Leaf, float]:
         assert self._tree is not None  # noqa: S101 - the caller checked; for the type checker
         nodes = self._tree.nodes.values()
@@ -322,6 +358,7 @@ class WorkloadCollector:
             self._table.errors = 0
         if self._table.is_truncated:
             events.append(SourceEvent("process_table", "error", "truncated"))
+        events += self._pods.take_events() if self._pods else []
         errors = self._tree.take_errors() if self._tree else 0
         if errors:
             events.append(SourceEvent("cgroups", "error", "format", errors))

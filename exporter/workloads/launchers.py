@@ -16,6 +16,7 @@ __all__ = [
     "FRAMEWORKS",
     "LAUNCHER_PROGRAMS",
     "LAUNCH_SYSTEMS",
+    "NO_RAY_JOB",
     "RANK_SOURCES",
     "WRAPPER_PROGRAMS",
     "Framework",
@@ -77,7 +78,8 @@ class Framework(NamedTuple):
     lacks: tuple[str, ...] = ()
 
 
-_NO_RAY_JOB = frozenset({"", "nil", "ffffffff"})
+NO_RAY_JOB = frozenset({"", "nil", "ffffffff"})
+"""Values of RAY_JOB_ID that name no job."""
 
 LAUNCH_SYSTEMS = (
     LaunchSystem(
@@ -120,7 +122,7 @@ LAUNCH_SYSTEMS = (
         "ray",
         needs=("RAY_JOB_ID", "RAY_CLUSTER_NAME"),
         key=("RAY_CLUSTER_NAMESPACE", "RAY_CLUSTER_NAME", "RAY_JOB_ID"),
-        meaningless=_NO_RAY_JOB,
+        meaningless=NO_RAY_JOB,
         name=("RAY_CLUSTER_NAME",),
         owner="RAY_JOB_ID",
     ),
@@ -131,7 +133,7 @@ LAUNCH_SYSTEMS = (
         key=("RAY_ADDRESS", "RAY_JOB_ID"),
         scope="window",
         address="RAY_ADDRESS",
-        meaningless=_NO_RAY_JOB,
+        meaningless=NO_RAY_JOB,
         owner="RAY_JOB_ID",
     ),
     LaunchSystem(

@@ -10,6 +10,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from exporter.clock import Clock
 from exporter.errors import SourceFormatError
@@ -113,6 +114,21 @@ class ProcessTable:
         """Return whether this is a process's id: under a thread's, /proc shows its process once more, unlisted."""
         raw = self._read(pid, "status", _STAT_BYTES) or b""
         return b"\nTgid:\t%d\n" % pid in raw
+
+    def rename(self, name: Callable[[CgroupIdentity], CgroupIdentity]) -> set[str]:
+        """Give the pods of processes the names that are known now; return the UIDs of the pods that have processes."""
+        uids: set[str] = set()
+        for process in self.processes.values():
+            facts = process.facts
+            if facts is None or not facts.cgroup.pod_uid:
+                continue
+            uids.add(facts.cgroup.pod_uid)
+            identity = name(facts.cgroup)
+            if identity != facts.cgroup:
+                process.facts = replace(facts, cgroup=identity)
+                self.changed.add(process.pid)
+                self.changed |= self._runs.add(process.facts)
+        return uids
 
     def remove(self, process: Process) -> None:
         """Forget a process that is gone; its pid may be another's already, so look for that."""

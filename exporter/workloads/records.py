@@ -119,7 +119,8 @@ class PodFacts:
     """What may be told of a pod that is on this node. All text is cleaned and capped.
 
     Attributes:
-        namespace, name, uid, node: as Kubernetes knows it; the UID is that of the cgroup, two pods of one name have two.
+        namespace, name, node: as in Kubernetes.
+        uid: as in the cgroup's path; two pods of one name, one after the other, have two.
         owner_kind, owner_name: the workload that people know it by (TrainJob, Deployment …), or empty.
         queue: the queue it was admitted through, or empty.
         team: the team that its labels name, or empty.

@@ -1,7 +1,8 @@
 """What a process says of its run: claims, ranks and keys; pure functions of the facts.
 
 A claim is what one process says. Which run it then joins also depends on the processes around it: see runs.py.
-A claim from the environment is always bound to the uid, so that a forged one cannot reach another user's run.
+A claim from the environment is always bound to the uid, and in a pod to the namespace, so that a forged one cannot
+reach another user's or tenant's run. What a pod's controller wrote on it comes before what runs in it says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter.workloads.facts import ProcessFacts
-from exporter.workloads.launchers import EXPLICIT_VARIABLE, FRAMEWORKS, LAUNCH_SYSTEMS, RANK_SOURCES, LaunchSystem
+from exporter.workloads.launchers import (
+    EXPLICIT_VARIABLE,
+    FRAMEWORKS,
+    LAUNCH_SYSTEMS,
+    NO_RAY_JOB,
+    RANK_SOURCES,
+    LaunchSystem,
+)
 from exporter.workloads.records import RunKey
 from exporter.workloads.rules import RunSettings, match_rule
 
@@ -25,6 +33,7 @@ __all__ = [
     "claim_by_name",
     "claim_job",
     "claim_launch",
+    "claim_pod",
     "claim_rank",
     "framework_order",
     "is_contained",
@@ -48,6 +57,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]+")
 _NO_RANK_STEPS = frozenset({"batch", "extern", "interactive"})
 _OWN_RANK_STRENGTH = 3
+_POD_RANK_STRENGTH = 7
 
 
 class Claim(NamedTuple):
@@ -97,13 +107,42 @@ def make_key(parts: Iterable[str]) -> RunKey:
 
 
 def claim_by_name(process: ProcessFacts, settings: RunSettings, user: str) -> Claim | None:
-    """Return the claim by an administrator's rule, else by the user's own variable."""
+    """Return the claim by an administrator's rule, else by the user's own annotation of the pod, else variable."""
     ruled = match_rule(settings.rules, process, user)
     if ruled is not None:
         rule, name = ruled
         return Claim("rule", ("rule", rule.name_from, name), framework=rule.framework, name=name)
+    pod = process.cgroup.pod
+    if pod is not None and pod.explicit:
+        chosen = ("annotation", pod.namespace, pod.explicit)
+        return Claim("explicit", chosen, name=pod.explicit, namespace=pod.namespace, owner=pod.owner)
     name = (process.environment or {}).get(EXPLICIT_VARIABLE, "")
-    return Claim("explicit", ("explicit", name, str(process.uid)), name=name) if name else None
+    text = ("explicit", name, *_reach(process))
+    return Claim("explicit", text, name=name, namespace=_namespace(process)) if name else None
+
+
+def claim_pod(process: ProcessFacts, settings: RunSettings) -> Claim | None:
+    """Return the claim by what controls the process's pod, or None where that alone makes no run."""
+    pod = process.cgroup.pod
+    if pod is None or not pod.key or not (pod.is_certain or claim_launch(process, settings)):
+        return None
+    text = ("kubernetes", pod.namespace, *pod.key)
+    if pod.variable:
+        value = (process.environment or {}).get(pod.variable, "")
+        if value in NO_RAY_JOB:
+            return None
+        text = (*text, value)
+    return Claim("kubernetes", text, framework=pod.framework, name=pod.name, namespace=pod.namespace, owner=pod.owner)
+
+
+def _reach(process: ProcessFacts) -> tuple[str, ...]:
+    """Return what limits a claim that anybody can make: the uid, and the namespace of a pod that is known."""
+    namespace = _namespace(process)
+    return (str(process.uid), namespace) if namespace else (str(process.uid),)
+
+
+def _namespace(process: ProcessFacts) -> str:
+    return process.cgroup.pod.namespace if process.cgroup.pod is not None else ""
 
 
 def claim_job(job: tuple[str, str], process: ProcessFacts, settings: RunSettings, job_id: str) -> Claim:
@@ -181,10 +220,10 @@ def _claim_by_row(
     is_windowed = row.scope == "window"
     return Claim(
         row.identity,
-        (row.identity, *values.values(), str(process.uid)),
+        (row.identity, *values.values(), *_reach(process)),
         framework=row.framework,
         name=_first(variables, row.name),
-        namespace=cluster,
+        namespace=cluster or _namespace(process),
         owner=variables.get(row.owner, ""),
         is_windowed=is_windowed,
         is_local=is_windowed and _is_local(variables, row.address),
@@ -206,15 +245,25 @@ def _first(variables: Mapping[str, str], names: Iterable[str]) -> str:
 
 def claim_rank(process: ProcessFacts) -> RankClaim:
     """Return the process's rank, checked against the number of ranks; launchers and wrappers have none."""
-    variables = process.environment
-    if not variables or process.line.launcher or process.line.wrapper:
+    if process.line.launcher or process.line.wrapper:
         return RankClaim()
+    variables = process.environment
+    if not variables:
+        return _pod_rank(process, None)
     for source in RANK_SOURCES:
         if source.strength == _OWN_RANK_STRENGTH and process.cgroup.step in _NO_RANK_STEPS:
             continue
         if all(name in variables for name in source.needs):
             return _checked(variables[source.rank], variables.get(source.world_size, ""), source.strength)
-    return RankClaim(world_size=_world_size(variables.get("WORLD_SIZE", "")))
+    return _pod_rank(process, _world_size(variables.get("WORLD_SIZE", "")))
+
+
+def _pod_rank(process: ProcessFacts, world_size: int | None) -> RankClaim:
+    """Return the rank by the pod's index: weak, for the oldest program in a container that has no other."""
+    cgroup = process.cgroup
+    if cgroup.pod is None or not cgroup.pod.rank or not cgroup.workload.container:
+        return RankClaim(world_size=world_size)
+    return RankClaim(cgroup.pod.rank, world_size, _POD_RANK_STRENGTH)
 
 
 def _checked(rank: str, world: str, strength: int) -> RankClaim:

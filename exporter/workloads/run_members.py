@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from exporter.workloads.facts import ProcessFacts
+from exporter.workloads.facts import PodLaunch, ProcessFacts
 from exporter.workloads.records import RunFacts, RunKey
 from exporter.workloads.run_jobs import Job
-from exporter.workloads.run_keys import Claim, RankClaim, framework_order, recognise_framework
+from exporter.workloads.run_keys import Claim, RankClaim, framework_order, is_contained, recognise_framework
 from exporter.workloads.text import clean_text
 
 __all__ = ["Member", "Run"]
 
 _NAMED, _NAMED_BY_SCRIPT, _NAMED_BY_WRAPPER = 0, 1, 2
 _SHORT_KEY = 6
+_ACCOUNT_VARIABLE = "SLURM_JOB_ACCOUNT"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Run:
     _names: dict[int, str] = field(default_factory=dict)
     _uid: int = -1
     _pod_uid: str = ""
+    _account: str = ""
+    _pod: PodLaunch | None = None
     _started_s: float | None = None
     _world: tuple[int, int] | None = None
     _candidates: dict[str, dict[int, tuple[int, int, int]]] = field(default_factory=dict)
@@ -92,6 +95,9 @@ class Run:
         if self._uid <= 0 <= process.uid:
             self._uid = process.uid
         self._pod_uid = self._pod_uid or process.cgroup.pod_uid
+        if not self._account and not is_contained(process):
+            self._account = (process.environment or {}).get(_ACCOUNT_VARIABLE, "")
+        self._pod = process.cgroup.pod or self._pod
 
     def facts(self, user: Callable[[int], str], *, is_alive: bool = True) -> RunFacts:
         """Return what is known now; ``user`` gives the text for a uid."""
@@ -104,13 +110,16 @@ class Run:
             name=clean_text(name),
             framework=clean_text(framework),
             namespace=clean_text(claim.namespace),
-            owner=clean_text(claim.owner or self._pod_uid),
+            owner=clean_text(claim.owner or (self._pod.owner if self._pod else "") or self._pod_uid),
             user=clean_text(user(self._uid)) if self._uid >= 0 else "",
             world_size=None if self._world is None else -self._world[1],
             ranks=len(self._holders),
             identity=claim.identity,
             started_s=self._started_s or 0.0,
             is_alive=is_alive,
+            account=clean_text(self._account),
+            queue=self._pod.queue if self._pod else "",
+            team=self._pod.team if self._pod else "",
         )
 
 

@@ -1,9 +1,10 @@
 """Which process belongs to which training run: the join of cgroups, the process tree and the environment.
 
-Pure over ``ProcessFacts``: no files, no clock. Order of trust: an administrator's rule, the user's own variable,
-a batch system's job by its cgroup or its step daemon, a launcher's run, launch variables, the parent, and last
-a recognised launcher alone. A key once given is never changed: later and better knowledge only improves the facts.
-The cost of adding is the depth of the tree plus the processes whose run changes. See docs/explanation/identity.md.
+Pure over ``ProcessFacts``: no files, no clock. Order of trust: an administrator's rule, the user's own annotation or
+variable, what controls its pod in Kubernetes, a batch system's job by its cgroup or its step daemon, a launcher's run,
+launch variables, the parent, and last a recognised launcher alone. A key once given is never changed: later and better
+knowledge only improves the facts. The cost of adding is the depth of the tree plus the processes whose run changes.
+See docs/explanation/identity.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from exporter.workloads.run_keys import (
     claim_by_name,
     claim_job,
     claim_launch,
+    claim_pod,
     claim_rank,
     is_contained,
     is_rank_zero_of,
@@ -161,17 +163,19 @@ class RunTable:
         node.was_seen_twice = True
         if node.facts == process:
             return
-        moved = node.facts.cgroup.workload != process.cgroup.workload
+        moved = node.facts.cgroup.place != process.cgroup.place
         spoke = node.facts.environment != process.environment or node.facts.line != process.line
+        told = node.facts.cgroup.pod != process.cgroup.pod
         self._unlink(node)
         if moved:
             self._unassign(node, changed)
             self._set_job(node, None)
         node.facts = process
-        if spoke:
+        if spoke or told:
             if node.run is not None:
                 node.run.leave(process.pid, node.place.rank)
             node.place = claim_rank(process)
+        if spoke:
             self._note_conflicts(node)
 
     def _unlink(self, node: Member) -> None:
@@ -199,7 +203,7 @@ class RunTable:
     def _parent(self, node: Member) -> Member | None:
         """Return the parent if it is known and in the same workload: nothing is inherited across workloads."""
         parent = self._nodes.get(node.facts.parent_pid)
-        if parent is None or parent is node or parent.facts.cgroup.workload != node.facts.cgroup.workload:
+        if parent is None or parent is node or parent.facts.cgroup.place != node.facts.cgroup.place:
             return None
         return parent
 
@@ -216,8 +220,13 @@ class RunTable:
         process = node.facts
         user = self._user_name(process.uid) if self._settings.rules and process.uid >= 0 else ""
         named = claim_by_name(process, self._settings, user)
-        if named is not None:
+        if named is not None and (named.identity == "rule" or not process.cgroup.is_pending):
             return self._run_by_claim(node, named)
+        if process.cgroup.is_pending:
+            return node.run
+        controlled = claim_pod(process, self._settings)
+        if controlled is not None:
+            return self._run_by_claim(node, controlled)
         if node.job is not None:
             return self._run_by_job(node, node.job, changed)
         return self._find_launched(node, changed)
@@ -244,7 +253,7 @@ class RunTable:
         node.claim = claim
         if not claim.is_windowed:
             return self._open(make_key(claim.text), claim, None)
-        signature: tuple[object, ...] = (claim.text, node.facts.cgroup.workload) if claim.is_local else (claim.text,)
+        signature: tuple[object, ...] = (claim.text, node.facts.cgroup.place) if claim.is_local else (claim.text,)
         active = self._by_signature.get(signature)
         if active is not None:
             return active
