@@ -74,9 +74,7 @@ def _advise(question: Question, settings: Settings, now_s: float) -> _Advice:
     nearest = [offer.site.grid_zone for offer in where if offer.site.grid_zone]
     zones = list(dict.fromkeys([zone for zone in (own.grid_zone, *nearest) if zone]))
     remarks = list(question.remarks)
-    live = ask_providers(
-        settings.carbon, zones[:_MOST_ASKED], home_zone=own.grid_zone, now_s=now_s, timeout_s=_ASK_WITHIN_S
-    )
+    live = ask_providers(settings.carbon, zones[:_MOST_ASKED], now_s=now_s, timeout_s=_ASK_WITHIN_S)
     if live and len(zones) > _MOST_ASKED:
         remarks.append(f"providers were asked for {_MOST_ASKED} of {len(zones)} zones, those with the lowest means")
     now_live: Offer | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.carbon.live.checks import checked
+from exporter.carbon.place import place_of, zone_id
 from exporter.carbon.providers import make_client, provider_problems
 from exporter.carbon.records import IntensitySeries, Signal, ZoneQuery
 from exporter.carbon.settings import CarbonSettings, ProviderSettings
@@ -34,13 +35,14 @@ class _Answer(NamedTuple):
 
 
 def ask_providers(
-    carbon: CarbonSettings, zones: Sequence[str], *, home_zone: str, now_s: float, timeout_s: float
+    carbon: CarbonSettings, zones: Sequence[str], *, now_s: float, timeout_s: float
 ) -> Mapping[str, Live]:
     """Return what the providers say of each zone, within ``timeout_s`` for all; none is silent about a failure.
 
     Each provider has one thread and is asked for one zone after the other. Of several with the same signal the first
     configured that answers counts. Empty where no provider of the average signal is configured.
     """
+    home_zone = zone_id(place_of(carbon).grid_zone)
     lanes = [
         _Lane(rank, provider, [zone for zone in zones if zone == home_zone or _lends(provider, zone)])
         for rank, provider in enumerate(carbon.providers)
