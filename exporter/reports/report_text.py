@@ -35,7 +35,9 @@ def report_lines(report: RunReport, *, width: int) -> Sequence[str]:
             continue
         head = f"{label:<{_LABEL_COLUMNS}}" if text else label
         indent = " " * _LABEL_COLUMNS if text else ""
-        wrapped = textwrap.wrap(head + text, max(width, 2 * _LABEL_COLUMNS), subsequent_indent=indent)
+        wrapped = textwrap.wrap(
+            head + text, max(width, 2 * _LABEL_COLUMNS), subsequent_indent=indent, break_on_hyphens=False
+        )
         lines += wrapped or [head.rstrip()]
     return lines
 
@@ -80,12 +82,11 @@ def _summary(report: RunReport) -> Iterator[tuple[str, str]]:
 def _energy(report: RunReport) -> Iterator[tuple[str, str]]:
     ratio = report.uncertainty_ratio
     sure = "uncertainty unknown" if ratio is None else f"±{ratio:.1%} (95 % band)"
-    quality = "measured or estimated is unknown" if report.quality == "unknown" else report.quality
-    yield "ENERGY", f"{energy_text(report.total_j)}, {quality}, {sure}"
-    for name, joules in sorted(report.by_component_j().items(), key=lambda item: list(_COMPONENTS).index(item[0])):
-        if joules:
-            share = joules / report.total_j
-            yield f"  {_COMPONENTS[name]}", f"{energy_text(joules)}, {share:.0%}"
+    yield "ENERGY", f"{energy_text(report.total_j)}, {_quality(report)}, {sure}"
+    sums_j = report.by_component_j()
+    for name in dict.fromkeys((*_COMPONENTS, *sums_j)):
+        if joules := sums_j.get(name, 0.0):
+            yield f"  {_COMPONENTS.get(name, name)}", f"{energy_text(joules)}, {joules / report.total_j:.0%}"
     modes_j = report.by_mode_j()
     idle_j = modes_j.get("idle", 0.0)
     if report.total_j:
@@ -104,6 +105,15 @@ def _energy(report: RunReport) -> Iterator[tuple[str, str]]:
                 f"which wasted {energy_text(unused_j)}"
             ),
         )
+
+
+def _quality(report: RunReport) -> str:
+    if report.quality == "unknown":
+        return "measured or estimated is unknown"
+    if report.quality != "partly estimated":
+        return report.quality
+    parts = [_COMPONENTS.get(name, name) for name, kinds in report.qualities.items() if "estimated" in kinds]
+    return f"measured, but {' and '.join(parts)} estimated at times or always"
 
 
 def _emissions(report: RunReport) -> Iterator[tuple[str, str]]:
