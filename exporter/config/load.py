@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.carbon import validate
+from exporter.carbon.tariff import tariff_problems
 from exporter.config.build import Builder
 from exporter.config.document import Listing, Node, Place, Scalar, Section, read_document
+from exporter.config.gateway_problems import gateway_problems
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError
 from exporter.exposition.listen import ListenError, parse_address
 from exporter.exposition.web_settings import FIXED_ROUTES
+from exporter.ledger.budgets import budget_problems
 from exporter.workloads.rules import rule_problems
 
 __all__ = ["Flag", "load_settings"]
@@ -64,6 +67,9 @@ def _override(section: Section, key: str, flag: str, value: str | Sequence[str])
 def _joint_problems(settings: Settings, section: Section) -> list[tuple[int, str]]:
     """Return mistakes that only show when settings are seen together."""
     sentences = [f"carbon.{sentence}" for sentence in validate(settings.carbon)]
+    sentences += [f"costs.{sentence}" for sentence in tariff_problems(settings.costs)]
+    sentences += budget_problems(settings.budgets)
+    sentences += gateway_problems(settings)
     sentences += rule_problems(settings.runs.rules, where="runs.rules")
     sentences += _web_problems(settings)
     if settings.ledger.retention_s < 3 * settings.sampling.interval_s:
