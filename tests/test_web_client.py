@@ -32,10 +32,13 @@ def raw_server(talk: Callable[[socket.socket], None], context: ssl.SSLContext | 
                     threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
         def handle(connection: socket.socket) -> None:
-            with suppress(OSError), connection:
-                with context.wrap_socket(connection, server_side=True) if context else connection as sock:
-                    sock.recv(65536)
-                    talk(sock)
+            with (
+                suppress(OSError),
+                connection,
+                context.wrap_socket(connection, server_side=True) if context else connection as sock,
+            ):
+                sock.recv(65536)
+                talk(sock)
 
         threading.Thread(target=accept, daemon=True).start()
         yield listener.getsockname()[1]
