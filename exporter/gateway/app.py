@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -200,7 +201,7 @@ def _zone_json(zone: ZoneState, now_s: float) -> dict[str, object]:
         "intensity_g_per_kwh": point.intensity_g_per_kwh if point else None,
         "is_estimated": point.is_estimated if point else None,
         "observed_s": point.from_s if point else None,
-        "fresh_until_s": series.fresh_until_s if series else None,
+        "fresh_until_s": series.fresh_until_s if series and math.isfinite(series.fresh_until_s) else None,
         "fetched_s": series.fetched_s if series else None,
         "provider": series.provider if series else None,
         "basis": series.basis if series else None,

@@ -20,7 +20,7 @@ GATEWAY_CATALOGUE: tuple[Family, ...] = (
         "seconds",
         _SERIES,
         "Unix time up to which the value that the gateway serves may be taken for the present, from its provider; in "
-        "the past while the provider is down. Cached with the value.",
+        "the past while the provider is down, absent for a value that holds for good. Cached with the value.",
         "carbon",
     ),
     gauge(

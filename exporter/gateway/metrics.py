@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,9 @@ def _rows(content: PageContent) -> dict[str, list[Row]]:
         f"{intensity}_grams_per_kilowatt_hour": [(_key(z), p.intensity_g_per_kwh) for z, _, p in served],
         f"{intensity}_timestamp_seconds": [(_key(z), p.from_s) for z, _, p in served],
         f"{intensity}_info": [(_key(z) + _provenance(s, p), 1.0) for z, s, p in served],
-        "wattribute_gateway_fresh_until_timestamp_seconds": [(_key(z), s.fresh_until_s) for z, s, _ in served],
+        "wattribute_gateway_fresh_until_timestamp_seconds": [
+            (_key(z), s.fresh_until_s) for z, s, _ in served if math.isfinite(s.fresh_until_s)
+        ],
         "wattribute_gateway_last_success_timestamp_seconds": [
             (_key(zone), zone.last_success_s) for zone in content.zones if zone.last_success_s is not None
         ],

@@ -15,8 +15,9 @@ from exporter.carbon.gateway_settings import GatewaySettings
 from exporter.carbon.live import Poller
 from exporter.carbon.live.lineup import make_poller
 from exporter.carbon.providers import make_client, usual_interval_s
-from exporter.carbon.records import ZoneQuery
-from exporter.carbon.settings import CarbonSettings, ProviderSettings
+from exporter.carbon.records import CarbonState, ZoneQuery
+from exporter.carbon.settings import CarbonSettings, CostSettings, ProviderSettings
+from exporter.carbon.source import CarbonSource
 from exporter.config import Settings
 from exporter.errors import ConfigError, ProviderError
 from exporter.gateway.gateway import Gateway
@@ -85,6 +86,38 @@ def test_the_provider_is_down_for_three_days(site: Site, api: ElectricityMapsApi
     assert site.metric(
         "wattribute_gateway_fresh_until_timestamp_seconds", grid_zone="DE", signal="average"
     ) == pytest.approx(document["fresh_until_s"])
+
+
+def carbon_of_an_agent(url: str, clock: FakeClock) -> CarbonState:
+    """Return what the carbon of a new agent says once the gateway has answered it."""
+    carbon = CarbonSettings(grid_zone="DE", providers=(ProviderSettings(kind="gateway", url=url),))
+    source = CarbonSource(carbon, CostSettings(), clock, jitter=Still())
+
+    def asked() -> CarbonState | None:
+        state = source.state()
+        return state if any(f.source == "gateway" and f.state != "absent" for f in state.findings) else None
+
+    try:
+        return wait_for("an answer of the gateway", asked)
+    finally:
+        source.close()
+
+
+def test_an_agent_counts_with_the_gateways_value_and_falls_back_visibly_when_it_is_days_old(
+    site: Site, api: ElectricityMapsApi
+) -> None:
+    with site.served() as url:
+        before = carbon_of_an_agent(url, site.clock)
+        api.fail("server_error")
+        site.run_for(3 * DAY_S, step_s=900)
+        after = carbon_of_an_agent(url, site.clock)
+
+    assert before.average is not None
+    assert after.average is not None
+    assert (before.average.provider, before.is_fallback) == ("electricity_maps", False)
+    assert before.average.intensity_g_per_kwh == curve("DE", before.average.observed_s)
+    assert (after.average.provider, after.is_fallback) == ("grid_table", True)
+    assert [f.state for f in after.findings if f.source == "gateway"] == ["down"]
 
 
 def test_it_recovers_when_the_provider_does(site: Site, api: ElectricityMapsApi) -> None:
