@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from exporter import __version__
@@ -14,25 +14,31 @@ from exporter.cli.arguments import Options
 from exporter.cli.feeds import agent_url, is_agent, without_state
 from exporter.cli.screen import STATE_STYLES, Column, open_console, printable, prose, table, words
 from exporter.cli.state_path import state_finding, with_state_path
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.config import Settings
 from exporter.exposition.listen import ListenError, open_listener
 from exporter.exposition.quantities import power_text
 from exporter.health import Finding
+from exporter.host import Roots
+from exporter.ledger.budgets import overlaps
 from exporter.ledger.snapshot import Snapshot
-from exporter.node import Node
+from exporter.node import Node, kernel_workloads
+from exporter.workloads.records import UsageSample, WorkloadSampler
 
 __all__ = ["run_check"]
 
+_PROVIDER_WAITS = 10
+"""How often ``--wait`` is waited once more for providers of carbon intensity that have not answered yet."""
 _REQUIRED = ("energy", "process_table", "web", "workloads")
 """Without one of these an agent is of no use. Whatever else is missing, it does the rest."""
 
 
 def run_check(options: Options, settings: Settings, environ: Mapping[str, str] | None = None) -> int:
     """Print the findings; return 1 if something without which an agent is of no use, or a required source, is down."""
-    snapshot, missing = _look(options, settings)
+    snapshot, missing, usage = _look(options, settings)
     findings = [finding for finding in snapshot.findings if finding.source != "state_file"]
     findings += _energy_findings(snapshot)
+    findings += overlaps(settings.budgets, usage, with_embodied=settings.embodied.enabled)
     findings.append(state_finding(with_state_path(settings, os.environ if environ is None else environ)))
     findings += [_web_finding(address) for address in settings.web.listen_addresses]
     down = {f.source for f in findings if f.state == "down" and not f.item}
@@ -45,15 +51,42 @@ def run_check(options: Options, settings: Settings, environ: Mapping[str, str] |
     return int(bool(failed))
 
 
-def _look(options: Options, settings: Settings) -> tuple[Snapshot, Sequence[str]]:
-    """Return the second of two reads, and the required sensors that gave nothing in it."""
-    node = Node(without_state(settings), roots=options.roots, clock=SystemClock())
+def _look(options: Options, settings: Settings) -> tuple[Snapshot, Sequence[str], UsageSample]:
+    """Return the second of two reads, the required sensors that gave nothing in it, and who used the node."""
+    seen: list[_NotingSampler] = []
+
+    def noting(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
+        seen.append(_NotingSampler(kernel_workloads(settings, roots, clock)))
+        return seen[-1]
+
+    node = Node(without_state(settings), roots=options.roots, clock=SystemClock(), make_workloads=noting)
     try:
         node.start()
         time.sleep(options.values.wait)
-        return node.tick(), node.missing_required()
+        snapshot = node.tick()
+        for _ in range(_PROVIDER_WAITS if settings.carbon.providers else 0):
+            if not any(finding.source == "carbon" and finding.state == "degraded" for finding in snapshot.findings):
+                break
+            time.sleep(options.values.wait)
+            snapshot = node.tick()
+        return snapshot, node.missing_required(), seen[-1].last
     finally:
         node.close()
+
+
+class _NotingSampler:
+    """Passes samples of the workloads on and keeps the last, which says what budgets select."""
+
+    def __init__(self, sampler: WorkloadSampler) -> None:
+        self._sampler = sampler
+        self.last = UsageSample(interval_s=0.0, cpu_count=1, busy_cpu_s=0.0, system_cpu_s=0.0, runs={})
+
+    def sample(self, *, with_memory: bool, gpu_pids: Collection[int] = ()) -> UsageSample:
+        self.last = self._sampler.sample(with_memory=with_memory, gpu_pids=gpu_pids)
+        return self.last
+
+    def close(self) -> None:
+        self._sampler.close()
 
 
 def _energy_findings(snapshot: Snapshot) -> list[Finding]:
