@@ -11,7 +11,7 @@ from exporter.reports.report import ReportError, RunReport, chosen
 from exporter.reports.report_counters import NodeKey, Progress, RangeQueries, Span, escaped, node_of
 from exporter.reports.report_nodes import NodeFacts, combined, node_facts
 
-__all__ = ["PrometheusRuns", "RunHead"]
+__all__ = ["RUN_COUNTERS", "PrometheusRuns", "RunHead"]
 
 _ALIVE_WITHIN_S = 300.0
 _BEFORE_START_S = 60.0
@@ -25,11 +25,11 @@ _ENERGY = "wattribute_run_energy_joules_total"
 _EMISSIONS = "wattribute_run_emissions_grams_total"
 _MARKET = "wattribute_run_market_emissions_grams_total"
 _WATER = "wattribute_run_water_liters_total"
-_COST = "wattribute_run_cost_total"
+_COST = "wattribute_run_electricity_cost_total"
 _HELD = "wattribute_run_gpu_held_seconds_total"
 _UNUSED = "wattribute_run_gpu_unused_seconds_total"
 _UNUSED_ENERGY = "wattribute_run_gpu_unused_energy_joules_total"
-_COUNTERS: Mapping[str, tuple[str, ...]] = {
+RUN_COUNTERS: Mapping[str, tuple[str, ...]] = {
     _ENERGY: ("component", "mode"),
     _EMISSIONS: ("scope",),
     _MARKET: (),
@@ -114,10 +114,10 @@ class PrometheusRuns:
     def _batch(self, heads: Sequence[RunHead], share: float) -> Iterator[RunReport]:
         heads, span = self._whole_time(heads)
         keys = [head.key for head in heads]
-        each = share / len(_COUNTERS)
+        each = share / len(RUN_COUNTERS)
         queries = RangeQueries(self._api, lambda part: self._progress(part * each))
         totals: dict[str, dict[tuple[NodeKey, tuple[str, ...]], float]] = {}
-        for family, names in _COUNTERS.items():
+        for family, names in RUN_COUNTERS.items():
             group_labels = ("run", *names)
             totals[family] = queries.counters(
                 self._selector(family, keys),
