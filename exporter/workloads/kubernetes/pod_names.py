@@ -136,6 +136,10 @@ class PodNames:
             labels={key: pod.labels[key] for key in self._settings.labels if key in pod.labels},
         )
 
+    def refresh_if_due(self) -> bool:
+        """Ask the sources now if there is a reason to, for owners without the thread; return whether one was asked."""
+        return self._refresher is not None and self._refresher.refresh_if_due()
+
     def take_events(self) -> list[SourceEvent]:
         """Return the errors of the sources since the previous call."""
         return self._refresher.take_events() if self._refresher is not None else []

@@ -42,6 +42,9 @@ class KubernetesSettings:
     service account's certificates."""
     log_directory: str = "/var/log/pods"
     """Where the kubelet keeps the logs of pods; ``containers`` beside it gives the names of containers."""
+    pod_resources_socket: str = ""
+    """The kubelet's socket that tells which GPUs pods were given, so that an idle one is charged to its pod; empty:
+    ``/var/lib/kubelet/pod-resources/kubelet.sock``, if its directory is there. Only root may open it."""
     refresh_interval_s: float = 300.0
     """Seconds between two lists of all pods; pods that are not known yet are asked for at once. 30 to 3600."""
     name_wait_s: float = 15.0
