@@ -41,6 +41,7 @@ def serving(answer: Callable[[Question], Reply]) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one piece: two would wait for each other's acknowledgement
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
