@@ -70,7 +70,7 @@ def gateway_settings(options: Options) -> Settings:
     Raises:
         ConfigError: with every mistake, those that only a gateway minds included.
     """
-    from exporter.config.gateway_problems import gateway_only_problems, gateway_problems
+    from exporter.config.gateway_problems import gateway_only_problems
 
     problems = [
         f"{options.flags[setting][0]}: is an agent's; the gateway's is {flag}."
@@ -85,7 +85,7 @@ def gateway_settings(options: Options) -> Settings:
     if options.values.gateway_state is not None:
         flags["gateway.state_path"] = ("--gateway.state-file", options.values.gateway_state)
     settings = replace(options, flags=flags).settings()
-    problems = gateway_problems(settings) or gateway_only_problems(settings)
+    problems = gateway_only_problems(settings)
     if problems:
         where = options.config_path or "defaults"
         raise ConfigError([f"{where}: {problem}" for problem in problems])

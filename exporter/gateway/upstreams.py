@@ -165,7 +165,8 @@ class Upstreams:
     def _poller(self, demand: Demand, provider: ProviderSettings, client: PatientClient) -> Poller:
         """Return what asks ``provider``, never more often than its interval: calls can be counted beforehand."""
         asked = replace(provider, poll_interval_s=interval_s(provider))
-        query = ZoneQuery(demand.grid_zone, demand.signal, with_forecast=bool(self._carbon.green_window_s))
+        with_forecast = demand.signal == "average" and bool(self._carbon.green_window_s)
+        query = ZoneQuery(demand.grid_zone, demand.signal, with_forecast=with_forecast)
         item = f"{demand.grid_zone} {demand.signal}"
         poller = make_poller(client, asked, query, self._carbon, self._clock, jitter=self._jitter, item=item)
         key = self._keys[id(poller)] = provider_key(provider)
