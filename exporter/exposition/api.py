@@ -10,12 +10,16 @@ import math
 from typing import Any
 
 from exporter import __version__
+from exporter.carbon.embodied import HardwareFigure
+from exporter.carbon.records import Intensity
 from exporter.exposition.labels import clean_label
 from exporter.ledger.snapshot import (
     ENERGY_COLUMNS,
+    FOOTPRINT_COLUMNS,
     GPU_COLUMNS,
     NO_GPU_USE,
     SCOPES,
+    BudgetTotals,
     GpuTotals,
     RunTotals,
     Snapshot,
@@ -45,6 +49,10 @@ def snapshot_document(snapshot: Snapshot) -> bytes:
             "components": _components(snapshot),
             "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
             "emissions_g": dict(snapshot.emissions_g),
+            "footprint": dict(snapshot.footprint),
+            "currency": clean_label(snapshot.currency),
+            "budgets": [_budget(budget) for budget in snapshot.budgets],
+            "hardware": [_hardware(figure) for figure in snapshot.hardware],
             "carbon": _carbon(snapshot),
             "workloads": [_workload(w, snapshot) for w in snapshot.workloads],
             "runs": [_run(r, snapshot) for r in snapshot.runs],
@@ -133,12 +141,34 @@ def _emissions(emissions_g: tuple[float, ...], snapshot: Snapshot) -> _Json:
     return {s: g for s, g in zip(SCOPES, emissions_g, strict=True) if s in snapshot.emissions_g}
 
 
+def _footprint(footprint: tuple[float, ...], snapshot: Snapshot) -> _Json:
+    return {name: n for name, n in zip(FOOTPRINT_COLUMNS, footprint, strict=True) if name in snapshot.footprint}
+
+
+def _budget(budget: BudgetTotals) -> _Json:
+    return {
+        "name": clean_label(budget.name),
+        "emissions_g": budget.emissions_g,
+        "limit_g": budget.limit_g,
+        "period_s": budget.period_s,
+        "matched": budget.matched,
+        "runs": [clean_label(run) for run in budget.runs],
+    }
+
+
+def _hardware(figure: HardwareFigure) -> _Json:
+    texts = {"item": figure.item, "model": figure.model, "source": figure.source}
+    grams = {"value_g": figure.value_g, "low_g": figure.low_g, "high_g": figure.high_g}
+    return {key: clean_label(text) for key, text in texts.items()} | grams
+
+
 def _workload(totals: WorkloadTotals, snapshot: Snapshot) -> _Json:
     identity = {key: clean_label(value) for key, value in totals.workload._asdict().items()}
     return identity | {
         "power_w": totals.power_w,
         "energy_j": _energy(totals.energy_j, snapshot),
         "emissions_g": _emissions(totals.emissions_g, snapshot),
+        "footprint": _footprint(totals.footprint, snapshot),
         **_gpu_use(totals.gpu),
     }
 
@@ -146,7 +176,7 @@ def _workload(totals: WorkloadTotals, snapshot: Snapshot) -> _Json:
 def _run(totals: RunTotals, snapshot: Snapshot) -> _Json:
     f = totals.facts
     texts = {"run": f.key, "name": f.name, "framework": f.framework, "namespace": f.namespace, "owner": f.owner}
-    texts |= {"user": f.user, "identity": f.identity}
+    texts |= {"user": f.user, "account": f.account, "identity": f.identity}
     return {key: clean_label(value) for key, value in texts.items()} | {
         "world_size": f.world_size,
         "ranks": f.ranks,
@@ -156,6 +186,7 @@ def _run(totals: RunTotals, snapshot: Snapshot) -> _Json:
         "power_w": totals.power_w,
         "energy_j": _energy(totals.energy_j, snapshot),
         "emissions_g": _emissions(totals.emissions_g, snapshot),
+        "footprint": _footprint(totals.footprint, snapshot),
         "gpus": totals.gpus,
         "unused_gpus": totals.unused_gpus,
         **_gpu_use(totals.gpu),
@@ -163,17 +194,34 @@ def _run(totals: RunTotals, snapshot: Snapshot) -> _Json:
 
 
 def _carbon(snapshot: Snapshot) -> _Json:
-    average = snapshot.carbon.average
-    document: _Json = {"pue_ratio": snapshot.carbon.pue_ratio, "average": None}
-    if average is not None:
-        document["average"] = {
-            "grid_zone": clean_label(average.grid_zone),
-            "intensity_g_per_kwh": average.intensity_g_per_kwh,
-            "provider": clean_label(average.provider),
-            "is_estimated": average.is_estimated,
-            "observed_s": average.observed_s,
-        }
-    return document
+    carbon = snapshot.carbon
+    return {
+        "pue_ratio": carbon.pue_ratio,
+        "wue_l_per_kwh": carbon.wue_l_per_kwh,
+        "price_per_kwh": carbon.price_per_kwh,
+        "currency": clean_label(carbon.currency),
+        "is_fallback": carbon.is_fallback,
+        "average": None if carbon.average is None else _intensity(carbon.average),
+        "market": None if carbon.market is None else _intensity(carbon.market),
+        "others": [_intensity(value) for value in carbon.others],
+        "green_windows": [
+            window._asdict() | {key: clean_label(getattr(window, key)) for key in ("grid_zone", "provider")}
+            for window in carbon.green_windows
+        ],
+    }
+
+
+def _intensity(value: Intensity) -> _Json:
+    return {
+        "grid_zone": clean_label(value.grid_zone),
+        "signal": value.signal,
+        "intensity_g_per_kwh": value.intensity_g_per_kwh,
+        "provider": clean_label(value.provider),
+        "basis": clean_label(value.basis),
+        "is_estimated": value.is_estimated,
+        "observed_s": value.observed_s,
+        "fresh_until_s": value.fresh_until_s,
+    }
 
 
 def _sources(snapshot: Snapshot) -> list[_Json]:

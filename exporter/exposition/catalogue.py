@@ -7,6 +7,13 @@ DESIGN.md §6; types and units: the OpenMetrics 1.0 specification.
 from __future__ import annotations
 
 from exporter.exposition.family import AT_TICK, WORKLOAD_LABELS, Family, counter, gauge, info
+from exporter.exposition.footprint_catalogue import (
+    BUDGET_FAMILIES,
+    GRID_FAMILIES,
+    NODE_FOOTPRINT_FAMILIES,
+    RUN_FOOTPRINT_FAMILIES,
+    WORKLOAD_FOOTPRINT_FAMILIES,
+)
 from exporter.exposition.gpu_catalogue import GPU_FAMILIES, RUN_GPU_FAMILIES, WORKLOAD_GPU_FAMILIES
 
 __all__ = ["CATALOGUE", "family_named"]
@@ -53,10 +60,12 @@ CATALOGUE: tuple[Family, ...] = (
         ("scope",),
         "Greenhouse gases in grams of CO2 equivalent caused by the node: operational is "
         "energy times PUE times the average "
-        "(location-based) carbon intensity of the moment, integrated tick by tick in the ledger. "
-        f"Absent until a grid zone is configured. {AT_TICK}",
+        "(location-based) carbon intensity of the moment, integrated tick by tick in the ledger; embodied is making "
+        "the hardware, spread evenly over its life. "
+        f"Each is absent until its settings are given. {AT_TICK}",
         "ledger",
     ),
+    *NODE_FOOTPRINT_FAMILIES,
     gauge(
         "ended_energy_joules",
         "joules",
@@ -104,10 +113,11 @@ CATALOGUE: tuple[Family, ...] = (
         "workload_emissions_grams_total",
         "grams",
         (*WORKLOAD_LABELS, "scope"),
-        "Greenhouse gases in grams of CO2 equivalent charged to a workload, integrated tick by tick in the ledger. "
-        f"{AT_TICK}",
+        "Greenhouse gases in grams of CO2 equivalent charged to a workload, integrated tick by tick in the ledger: "
+        f"operational by its energy, embodied by the hardware it holds. {AT_TICK}",
         "ledger",
     ),
+    *WORKLOAD_FOOTPRINT_FAMILIES,
     *WORKLOAD_GPU_FAMILIES,
     # Training runs
     counter(
@@ -125,12 +135,13 @@ CATALOGUE: tuple[Family, ...] = (
         ("run", "scope"),
         "Greenhouse gases in grams of CO2 equivalent charged to a training run on this "
         "node, integrated tick by tick in "
-        f"the ledger. {AT_TICK}",
+        f"the ledger: operational by its energy, embodied by the hardware it holds. {AT_TICK}",
         "ledger",
     ),
+    *RUN_FOOTPRINT_FAMILIES,
     info(
         "run_info",
-        ("run", "name", "framework", "namespace", "owner", "user", "world_size", "identity"),
+        ("run", "name", "framework", "namespace", "owner", "user", "account", "world_size", "identity"),
         "Facts of a training run, recognised from control groups, process trees and "
         "allow-listed environment variables; "
         f"identity says what its key was made of. {AT_TICK}",
@@ -172,7 +183,8 @@ CATALOGUE: tuple[Family, ...] = (
         "grams_per_kilowatt_hour",
         ("grid_zone", "signal"),
         "Carbon intensity of the grid in grams of CO2 equivalent per kilowatt-hour, from the provider in "
-        "wattribute_grid_carbon_intensity_info; only the average signal of the node's zone enters emissions. "
+        "wattribute_grid_carbon_intensity_info; of the node's zone the average signal enters emissions, the market "
+        "signal its own account. "
         "Cached until the provider has a newer value.",
         "carbon",
     ),
@@ -198,6 +210,8 @@ CATALOGUE: tuple[Family, ...] = (
         "Facility energy over IT energy as configured, by which emissions are multiplied. Cached until a reload.",
         "carbon",
     ),
+    *GRID_FAMILIES,
+    *BUDGET_FAMILIES,
     # Sources and the agent itself
     gauge(
         "source_up",

@@ -12,26 +12,14 @@ from typing import NamedTuple
 from exporter import __version__
 from exporter.exposition.catalogue import CATALOGUE
 from exporter.exposition.family import Family
+from exporter.exposition.footprint_families import FOOTPRINT_BLOCKS, FOOTPRINT_FILL, intensities
 from exporter.exposition.gpu_families import GPU_FILL
 from exporter.exposition.labels import clean_label, clean_labels
+from exporter.exposition.rows import Block, Column, Row
 from exporter.health import EventKind
 from exporter.ledger.snapshot import ENERGY_COLUMNS, SCOPES, Snapshot
 
 __all__ = ["Block", "BlockRows", "Column", "FamilyRows", "Row", "family_rows"]
-
-Row = tuple[tuple[str, ...], float]
-"""Label values in the order of ``Family.labels``, and the value."""
-
-
-Column = tuple[int, tuple[str, ...]]
-"""Index into a block's values, and the label values that belong to it."""
-
-
-class Block(NamedTuple):
-    """All series of one thing within a family: its label values as they are known, and its totals."""
-
-    identity: tuple[str, ...]
-    values: tuple[float, ...]
 
 
 class BlockRows:
@@ -181,7 +169,7 @@ def _run_info(snapshot: Snapshot) -> Iterator[Row]:
     for totals in snapshot.runs:
         f = totals.facts
         world = "" if f.world_size is None else str(f.world_size)
-        yield _clean(f.key, f.name, f.framework, f.namespace, f.owner, f.user, world, f.identity), 1.0
+        yield _clean(f.key, f.name, f.framework, f.namespace, f.owner, f.user, f.account, world, f.identity), 1.0
 
 
 def _run_start(snapshot: Snapshot) -> Iterator[Row]:
@@ -196,28 +184,17 @@ def _run_ranks(snapshot: Snapshot) -> Iterator[Row]:
     return ((_clean(t.facts.key), t.facts.ranks) for t in snapshot.runs)
 
 
-def _intensities(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], float, float, tuple[str, ...]]]:
-    """Yield labels, intensity, time and provenance, one entry per zone and signal: what enters emissions wins."""
-    seen: set[tuple[str, ...]] = set()
-    average = snapshot.carbon.average
-    for value in (*(() if average is None else (average,)), *snapshot.carbon.others):
-        labels = _clean(value.grid_zone, value.signal)
-        if labels not in seen:
-            seen.add(labels)
-            provenance = _clean(value.provider, value.basis, _flag(value=value.is_estimated))
-            yield labels, value.intensity_g_per_kwh, value.observed_s, provenance
-
-
 def _intensity(snapshot: Snapshot) -> Iterator[Row]:
-    return ((labels, grams) for labels, grams, _, _ in _intensities(snapshot))
+    return ((labels, value.intensity_g_per_kwh) for labels, value in intensities(snapshot))
 
 
 def _intensity_time(snapshot: Snapshot) -> Iterator[Row]:
-    return ((labels, observed_s) for labels, _, observed_s, _ in _intensities(snapshot))
+    return ((labels, value.observed_s) for labels, value in intensities(snapshot))
 
 
 def _intensity_info(snapshot: Snapshot) -> Iterator[Row]:
-    return ((labels + provenance, 1.0) for labels, _, _, provenance in _intensities(snapshot))
+    for labels, value in intensities(snapshot):
+        yield labels + _clean(value.provider, value.basis, _flag(value=value.is_estimated)), 1.0
 
 
 def _source_up(snapshot: Snapshot) -> Iterator[Row]:
@@ -263,6 +240,7 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     "wattribute_energy_uncertainty_ratio": _uncertainty,
     "wattribute_energy_source_info": _energy_source,
     **GPU_FILL,
+    **FOOTPRINT_FILL,
     "wattribute_process_view_restricted": _view_restricted,
     "wattribute_simulated_info": _simulated,
     "wattribute_run_info": _run_info,
@@ -294,4 +272,5 @@ _BLOCKS: dict[str, Callable[[Snapshot], tuple[list[Column], list[Block]]]] = {
     "wattribute_run_energy_joules_total": _run_energy,
     "wattribute_run_emissions_grams_total": _run_emissions,
     "wattribute_process_energy_joules_total": _process_energy,
+    **FOOTPRINT_BLOCKS,
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from exporter.attribution.records import Reason
-from exporter.carbon.records import NO_CARBON, CarbonState, Intensity
+from exporter.carbon.embodied import HardwareFigure
+from exporter.carbon.records import NO_CARBON, CarbonState, GreenWindow, Intensity, Signal
 from exporter.health import Finding
 from exporter.ledger.snapshot import (
     AgentStats,
+    BudgetTotals,
     ComponentTotals,
     GpuHolder,
     GpuTotals,
@@ -22,21 +24,12 @@ from exporter.workloads.records import RunFacts, RunKey, WorkloadId
 NOW_S = 1_764_000_000.0
 RUN = RunKey("ab12cd34")
 GPU_USE = (40.0, 30.0, 2000.0)
+FOOTPRINT = (0.25, 1.5, 0.02)
 ENERGY_J = (7200.0, 1800.0, 600.0, 300.0, 0.0, 0.0, 0.0)
 
 
 def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None = None) -> Snapshot:
     """Return a node with CPU and DRAM, one run in one pod, and one idle unit."""
-    average = Intensity(
-        grid_zone="DE",
-        signal="average",
-        intensity_g_per_kwh=344.0,
-        provider="grid_table",
-        basis="generation-lifecycle",
-        is_estimated=True,
-        observed_s=NOW_S - 3600,
-        note="Yearly mean of 2024.",
-    )
     return Snapshot(
         taken_s=NOW_S,
         components={
@@ -45,13 +38,17 @@ def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None
         },
         unattributed_j={(c, r): 1.5 for c in (Component.CPU, Component.DRAM) for r in Reason},
         ended_j={Component.CPU: 4.0, Component.DRAM: 0.0},
-        emissions_g={"operational": 1234.5} if with_carbon else {},
+        emissions_g={"operational": 1234.5, "embodied": 60.5} if with_carbon else {},
+        footprint={"market_g": 321.0, "water_l": 12.5, "cost": 1.75} if with_carbon else {},
+        currency="EUR" if with_carbon else "",
+        budgets=_budgets() if with_carbon else (),
+        hardware=[HardwareFigure("GPU-1234", "H100", 164_000.0, 164_000.0, 575_000.0, "NVIDIA")],
         workloads=workloads if workloads is not None else [_pod(), _unit()],
-        runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S, GPU_USE, 1, 1)],
+        runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S, GPU_USE, 1, 1, FOOTPRINT)],
         gpus=[_gpu()],
         processes=[ProcessTotals(RUN, "0", 4242, ENERGY_J)],
         domains=[DomainTotal(DomainKey("rapl", "package", "0"), 12_000_000.0, Component.CPU)],
-        carbon=CarbonState(average=average, pue_ratio=1.2) if with_carbon else NO_CARBON,
+        carbon=_carbon() if with_carbon else NO_CARBON,
         findings=[
             Finding(source="rapl", state="up", detail="2 domains", last_success_s=NOW_S),
             Finding(source="hwmon", state="absent"),
@@ -70,10 +67,45 @@ def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None
     )
 
 
+def _intensity(signal: Signal, g_per_kwh: float, zone: str = "DE") -> Intensity:
+    return Intensity(
+        grid_zone=zone,
+        signal=signal,
+        intensity_g_per_kwh=g_per_kwh,
+        provider="grid_table",
+        basis="generation-lifecycle",
+        is_estimated=True,
+        observed_s=NOW_S - 3600,
+        fresh_until_s=NOW_S + 1800 if signal == "average" else None,
+        note="Yearly mean of 2024.",
+    )
+
+
+def _carbon() -> CarbonState:
+    return CarbonState(
+        average=_intensity("average", 344.0),
+        market=_intensity("market", 12.0),
+        others=[_intensity("average", 25.0, "FR")],
+        green_windows=[GreenWindow("DE", 14_400.0, NOW_S + 7200, 210.0, 350.0, "entsoe")],
+        is_fallback=True,
+        pue_ratio=1.2,
+        wue_l_per_kwh=0.3,
+        price_per_kwh=0.21,
+        currency="EUR",
+    )
+
+
+def _budgets() -> list[BudgetTotals]:
+    return [
+        BudgetTotals("team-a", 1000.0, 50_000.0, 30 * 86_400.0, 2),
+        BudgetTotals("each-run", 0.9, 1000.0, None, 1, [RUN]),
+    ]
+
+
 def _facts() -> RunFacts:
     return RunFacts(
         key=RUN, name="llama-ft", framework="torchrun", user="ada", world_size=8, ranks=4, identity="slurm",
-        started_s=NOW_S - 5000,
+        started_s=NOW_S - 5000, account="physics",
     )  # fmt: skip
 
 
@@ -108,7 +140,9 @@ def _gpu() -> GpuTotals:
 
 
 def _pod() -> WorkloadTotals:
-    return WorkloadTotals(WorkloadId("pod", "ml", "trainer-0", "main"), ENERGY_J, (0.946, 0.0), 61.0, GPU_USE)
+    return WorkloadTotals(
+        WorkloadId("pod", "ml", "trainer-0", "main"), ENERGY_J, (0.946, 0.0), 61.0, GPU_USE, FOOTPRINT
+    )
 
 
 def _unit() -> WorkloadTotals:
