@@ -42,7 +42,7 @@ class KeyFile:
             raise self._error("cannot be read; put the secret there, readable by the user of this process")
         if not text:
             raise self._error(f"is empty or longer than {_MAX_BYTES} bytes")
-        if not text.isprintable() or (self._what == "key" and not text.isascii()):
+        if not text.isprintable() or (self._what in ("key", "token") and not text.isascii()):
             raise self._error("holds more than one line of plain characters")
         return text
 
