@@ -43,6 +43,7 @@ from exporter.sensors.gpu.interval import NO_GPUS, GpuSample, GpuSampler
 from exporter.sensors.records import CounterState, DomainKey, EnergySensors
 from exporter.workloads import UsageSample, WorkloadCollector
 from exporter.workloads.kubernetes.build import make_pod_names
+from exporter.workloads.kubernetes.pod_devices import make_pod_devices
 from exporter.workloads.records import WorkloadSampler
 
 __all__ = [
@@ -79,7 +80,8 @@ def hardware_gpus(settings: Settings, roots: Roots, clock: Clock) -> GpuSampler:
 def kernel_workloads(settings: Settings, roots: Roots, clock: Clock) -> WorkloadSampler:
     """Return the workloads that this machine's kernel knows."""
     pods = make_pod_names(settings.kubernetes, clock)
-    return WorkloadCollector(roots, clock, settings.workloads, settings.runs, pods=pods)
+    devices = make_pod_devices(settings.kubernetes, clock, pods.table) if pods else None
+    return WorkloadCollector(roots, clock, settings.workloads, settings.runs, pods=pods, pod_devices=devices)
 
 
 class Node:

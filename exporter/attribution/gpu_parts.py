@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -96,6 +96,8 @@ def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap:
     device = {facts.uuid, f"index:{facts.index}"}
     if facts.minor is not None and facts.vendor == _OWNER_OF_MINORS:
         device.add(f"minor:{facts.minor}")
+    if facts.pci_bus_id:
+        device.add(f"pci:{facts.pci_bus_id}")
     parts: dict[str, Part] = {}
     for instance in instances or (_WHOLE,):
         parts[instance.name] = Part(
@@ -103,7 +105,7 @@ def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap:
             share=instance.share,
             activity_ratio=instance.activity_ratio,
             is_partition=bool(instances),
-            allotted=_allotted(device | {instance.uuid}, usage),
+            allotted=_allotted(device | _names_of(instance, device), usage),
         )
     rest = 1.0 - sum(part.share for part in parts.values())
     if instances and rest > 1e-9:  # noqa: PLR2004 - rounding of sevenths
@@ -116,6 +118,11 @@ def parts_of(gpu: GpuInterval, usage: UsageSample, memory: GpuMemory, *, is_gap:
     if reading is not None:
         _place(reading, gpu, usage, parts, memory, is_gap=is_gap)
     return list(parts.values())
+
+
+def _names_of(instance: GpuInstance, device: Collection[str]) -> set[str]:
+    """Return what claims call a partition: its UUID, and its GPU with its GPU instance (``minor:0/gi1``)."""
+    return {instance.uuid, *(f"{name}/{instance.name.partition('/')[0]}" for name in device)}
 
 
 def _allotted(names: set[str], usage: UsageSample) -> frozenset[int]:

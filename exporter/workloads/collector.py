@@ -24,6 +24,7 @@ from exporter.workloads.cgroup_tree import CgroupNode, CgroupTree
 from exporter.workloads.facts import CgroupIdentity
 from exporter.workloads.gpu_claims import GpuClaims
 from exporter.workloads.gpu_users import GpuUsers
+from exporter.workloads.kubernetes.pod_devices import PodDevices
 from exporter.workloads.kubernetes.pod_names import PodNames
 from exporter.workloads.leaf_places import LeafPlaces
 from exporter.workloads.memory import memory_total_bytes, refresh_memory, requested_cores, resident_by_leaf
@@ -58,6 +59,7 @@ class WorkloadCollector:
         runs: RunSettings | None = None,
         *,
         pods: PodNames | None = None,
+        pod_devices: PodDevices | None = None,
     ) -> None:
         self._roots = roots
         self._procfs = str(roots.procfs)
@@ -101,7 +103,10 @@ class WorkloadCollector:
             max_descriptors=descriptors,
         )
         self._gpu_users = GpuUsers(self._table, self._runs.rank_of)
-        self._gpu_claims = GpuClaims(roots, classify=self._classify, run_identity=self._run_identity)
+        self._pod_devices = pod_devices
+        self._gpu_claims = GpuClaims(
+            roots, classify=self._classify, run_identity=self._run_identity, pod_devices=pod_devices
+        )
         self._splitter = UsageSplitter()
         self._idle: list[LeafUsage] = []
         self._index: dict[Leaf, int] = {}
@@ -159,6 +164,7 @@ class WorkloadCollector:
             findings=[
                 *workload_findings(self._access, self._table, self._tree, wall_s=self._clock.wall_s()),
                 *(self._pods.findings() if self._pods else ()),
+                *([self._pod_devices.finding()] if self._pod_devices else ()),
             ],
         )
 
@@ -167,6 +173,8 @@ class WorkloadCollector:
         self._tracked.close()
         if self._pods:
             self._pods.close()
+        if self._pod_devices:
+            self._pod_devices.close()
         if self._tree:
             self._tree.close()
         if self._descriptor >= 0:
@@ -359,6 +367,7 @@ class WorkloadCollector:
         if self._table.is_truncated:
             events.append(SourceEvent("process_table", "error", "truncated"))
         events += self._pods.take_events() if self._pods else []
+        events += self._pod_devices.take_events() if self._pod_devices else []
         errors = self._tree.take_errors() if self._tree else 0
         if errors:
             events.append(SourceEvent("cgroups", "error", "format", errors))

@@ -1,8 +1,9 @@
-"""Which GPUs a batch scheduler allotted to whom, whether or not anything runs on them.
+"""Which GPUs a batch scheduler or the kubelet allotted to whom, whether or not anything runs on them.
 
-Two things tell: what the devices controller of cgroup v1 lets a job's group open, and the job's variables. Users can
-forge the variables, so they count only where the controller does not restrict the job. CUDA_VISIBLE_DEVICES is not
-read: its numbers are relative to what the process may see, and anybody may set it.
+Of pods the kubelet tells (``PodDevices``). Of batch jobs two things tell: what the devices controller of cgroup v1 lets
+a job's group open, and the job's variables. Users can forge the variables, so they count only where the controller does
+not restrict the job. CUDA_VISIBLE_DEVICES is not read: its numbers are relative to what the process may see, and
+anybody may set it.
 
 Sources: Documentation/admin-guide/cgroup-v1/devices.rst; security/device_cgroup.c, devcgroup_seq_show: a group that
 denies single devices but allows by default shows ``a *:* rwm`` all the same, so do the jobs of a Slurm that is not
@@ -15,12 +16,13 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import NamedTuple
 
 from exporter.host import Roots
 from exporter.workloads.bounded_read import read_or_empty
 from exporter.workloads.facts import CgroupIdentity
+from exporter.workloads.kubernetes.pod_devices import PodDevices
 from exporter.workloads.leaf_places import LeafPlaces
 from exporter.workloads.process import Process
 from exporter.workloads.records import GpuClaim, RunKey, WorkloadId
@@ -51,21 +53,30 @@ class _Place(NamedTuple):
 
 
 class GpuClaims:
-    """The GPUs that batch jobs hold, kept until processes change or a minute has passed. Not thread-safe.
+    """The GPUs that batch jobs and pods hold, kept until processes change or a minute has passed. Not thread-safe.
 
     Args:
         roots: ``devices`` below the cgroup file system is the controller's hierarchy, if it is there.
         classify: gives whom a group belongs to.
         run_identity: gives what a run's key was made of.
+        pod_devices: gives what pods hold, or None where nobody tells.
     """
 
     def __init__(
-        self, roots: Roots, *, classify: Callable[[str], CgroupIdentity], run_identity: Callable[[RunKey], str]
+        self,
+        roots: Roots,
+        *,
+        classify: Callable[[str], CgroupIdentity],
+        run_identity: Callable[[RunKey], str],
+        pod_devices: PodDevices | None = None,
     ) -> None:
         self._procfs = str(roots.procfs)
         self._devices = str(roots.cgroupfs / "devices")
         self._classify = classify
         self._run_identity = run_identity
+        self._pod_devices = pod_devices
+        self._pod_version: Hashable = None
+        self._pod_holders: list[tuple[Process, frozenset[str]]] = []
         self._holders: list[tuple[Process, frozenset[str]]] = []
         self._allowed: dict[str, frozenset[int] | None] = {}
         self._places: dict[int, _Place] = {}
@@ -76,8 +87,12 @@ class GpuClaims:
         """Note that processes came, went or changed."""
         self._is_stale = True
 
-    def refresh(self, processes: Iterable[Process], *, now_s: float) -> None:
+    def refresh(self, processes: Collection[Process], *, now_s: float) -> None:
         """Find out who holds GPUs, if that may have changed."""
+        devices = self._pod_devices
+        if devices is not None and (self._is_stale or self._pod_version != devices.version):
+            self._pod_version = devices.version
+            self._pod_holders = devices.holders(processes)
         is_due = now_s - self._read_at_s >= _REREAD_S
         if not (self._is_stale or is_due):
             return
@@ -95,9 +110,11 @@ class GpuClaims:
         that it named, the ``sleep`` of an external step), those with processes on a GPU, which are ``users``, hold it,
         else those of a run, else all.
         """
+        if self._pod_devices is not None:
+            self._pod_devices.note_users(users)
         held: dict[Leaf, set[str]] = defaultdict(set)
         best: dict[tuple[WorkloadId, str], int] = defaultdict(int)
-        for process, gpus in self._holders:
+        for process, gpus in (*self._holders, *self._pod_holders):
             leaf = leaf_of(process)
             held[leaf] |= gpus
             for gpu in gpus:

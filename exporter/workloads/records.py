@@ -106,8 +106,8 @@ class GpuClaim(NamedTuple):
 
     Attributes:
         leaf: index of the leaf in ``UsageSample.leaves``.
-        device: ``index:3`` (the driver's number of it), ``minor:3`` (its device file's number), or the UUID of a GPU or
-            of a partition.
+        device: ``index:3`` (the driver's number of it), ``minor:3`` (its device file's number),
+            ``pci:0000:3b:00.0``, or the UUID of a GPU or of a partition; ``minor:3/gi1`` is a partition too.
     """
 
     leaf: int
