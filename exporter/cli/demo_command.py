@@ -29,11 +29,8 @@ def run_demo(options: Options, settings: Settings) -> int:
     """Serve a simulated node until SIGTERM or SIGINT. Nothing of this machine is read, nothing is kept."""
     block_signals()
     set_up_logs(settings.log.level, settings.log.format)
-    if not settings.carbon.grid_zone and not settings.carbon.cloud_region:
-        settings = replace(settings, carbon=replace(settings.carbon, grid_zone=_GRID_ZONE))
     values = options.values
     with tempfile.TemporaryDirectory(prefix="wattribute-demo-") as directory:
-        settings = replace(settings, ledger=replace(settings.ledger, state_path=f"{directory}/state.db"))
         clock = SystemClock()
         demo = Demo(Path(directory) / "node", clock, node=values.node, nodes=values.nodes)
 
@@ -41,7 +38,14 @@ def run_demo(options: Options, settings: Settings) -> int:
             del roots
             return GpuSet([demo.driver], clock, settings.gpus)
 
-        agent = Agent(settings, roots=demo.node.roots, clock=clock, make_gpus=make_gpus, simulated=SIMULATED)
+        agent = Agent(
+            _demo_settings(settings, directory),
+            roots=demo.node.roots,
+            clock=clock,
+            reload=(lambda: _demo_settings(options.settings(), directory)) if options.config_path else None,
+            make_gpus=make_gpus,
+            simulated=SIMULATED,
+        )
         print(f"SIMULATED: {SIMULATED}.", file=sys.stderr)
         threading.Thread(target=obey_signals, args=(agent,), name="signals", daemon=True).start()
         demo.start()
@@ -49,3 +53,11 @@ def run_demo(options: Options, settings: Settings) -> int:
             return agent.run()
         finally:
             demo.stop()
+
+
+def _demo_settings(settings: Settings, directory: str) -> Settings:
+    """Return ``settings`` with a grid zone, unless they say where the node is, and with state that is thrown away."""
+    carbon = settings.carbon
+    if not carbon.grid_zone and not carbon.cloud_region:
+        carbon = replace(carbon, grid_zone=_GRID_ZONE)
+    return replace(settings, carbon=carbon, ledger=replace(settings.ledger, state_path=f"{directory}/state.db"))
