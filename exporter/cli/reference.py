@@ -20,14 +20,16 @@ full. Durations are seconds, or `250ms`, `5s`, `15m`, `24h`, `7d`.
 | exit code | meaning |
 | --- | --- |
 | 0 | done; `agent`: stopped by SIGTERM or SIGINT, everything saved; `check`: everything needed works |
-| 1 | `agent`: cannot listen; `check`: something needed is down; others: there is no such state file or agent |
-| 2 | the command line or the configuration is wrong; every mistake is on standard error, one per line |
+| 1 | `agent`, `gateway`: cannot listen; `check`: something needed is down; others: there is no such state file, run or server |
+| 2 | the command line, the configuration or a plan is wrong; every mistake is on standard error, one per line |
 | 3 | `agent`: a GPU driver was replaced under it; everything is saved, and only a new process can read GPUs again |
 
 `agent` obeys signals. SIGTERM and SIGINT: take a last sample, save, end; a second one ends it at once. SIGHUP: read the
 configuration file again; a file with mistakes changes nothing, is logged, and shows in
 `wattribute_config_last_reload_successful`. SIGUSR1: let go of the GPU drivers for `gpus.release_s`, so that they can be
 unloaded; SIGUSR2: take them again now.
+
+`gateway` obeys SIGTERM, SIGINT and SIGHUP in the same way.
 
 `check` counts as needed: a source of energy, the process table, every address to listen on, and what
 `sensors.required_sources` names. An address that an agent of this kind holds is in order.
