@@ -47,7 +47,8 @@ class WebClient:
         base_url: scheme, host, port and path before every request's.
         user_agent: who asks; some servers refuse anonymous programs.
         ca_file: certificates that may sign the server's; empty: the system's.
-        timeout_s: seconds for a request as a whole, however slowly the server drips.
+        timeout_s: seconds for a request as a whole, however slowly the server drips; looking up the name is the
+            system's affair and has its own limit.
         max_bytes: of a body, unpacked; more is an error.
         verify: whether the server's certificate is checked; only an operator's explicit word may make this False.
     """
