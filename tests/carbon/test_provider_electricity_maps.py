@@ -133,15 +133,16 @@ def test_a_late_value_keeps_its_own_hour(tmp_path: Path) -> None:
         assert series.fresh_until_s == NOON_S - 7200 + 10_800
 
 
-def test_the_forecast_follows_the_latest_hour_without_gap_or_overlap(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lag_s", "hours"), [(0.0, 47), (3600.0, 48)])
+def test_the_forecast_follows_the_latest_hour_without_gap_or_overlap(tmp_path: Path, lag_s: float, hours: int) -> None:
     with bench("electricity_maps", tmp_path) as setup:
         assert isinstance(setup.api, ElectricityMapsApi)
-        setup.api.lag_s = 3600.0
+        setup.api.lag_s = lag_s
         series = setup.fetch(with_forecast=True)
         line = [*series.points, *series.forecast]
 
         assert all(one.until_s == other.from_s for one, other in itertools.pairwise(line))
-        assert len(series.forecast) == 48
+        assert len(series.forecast) == hours
         assert not setup.fetch().forecast
 
 

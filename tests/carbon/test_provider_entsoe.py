@@ -77,7 +77,9 @@ def test_a_point_of_a_stepped_curve_stands_until_the_next() -> None:
 
 
 def test_a_gap_of_a_plain_curve_is_a_gap() -> None:
-    assert megawatts(document(series(point(2, 7), curve="A01"))) == {"B14": [7.0] * 4}
+    points = point(2, 7) + point(4, 9)
+
+    assert megawatts(document(series(points, curve="A01", resolution="PT30M"))) == {"B14": [7.0, 7.0, 9.0, 9.0]}
 
 
 def test_pieces_of_one_type_and_of_several_resolutions_are_put_together() -> None:
