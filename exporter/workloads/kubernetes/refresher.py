@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,13 +93,13 @@ class PodRefresher:
         clock: Clock,
         *,
         refresh_interval_s: float,
-        jitter: random.Random | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._sources = sources
         self._table = table
         self._clock = clock
         self._interval_s = refresh_interval_s
-        self._jitter = jitter or random.Random()  # noqa: S311 - spreads load
+        self._jitter = jitter
         self._health = {source.name: _Health() for source in sources}
         self._current: PodSource | None = None
         self._next_full_s = float("-inf")
@@ -219,7 +219,7 @@ class PodRefresher:
         health.error = error
         pause_s = min(_FIRST_RETRY_S * 2.0 ** min(health.failures, 16), _LONGEST_RETRY_S)
         health.failures += 1
-        health.retry_s = now_s + pause_s * (1.0 - 0.3 * self._jitter.random())
+        health.retry_s = now_s + pause_s * (1.0 - 0.3 * self._jitter())
         self._events[error.reason] = self._events.get(error.reason, 0) + 1
 
     def _succeed(self, source: PodSource, page: PodPage, now_s: float) -> None:
@@ -227,7 +227,7 @@ class PodRefresher:
         self._current = source
         self._is_working = True
         self._last_success_s = self._clock.wall_s()
-        self._next_full_s = now_s + self._interval_s * (0.9 + 0.2 * self._jitter.random())
+        self._next_full_s = now_s + self._interval_s * (0.9 + 0.2 * self._jitter())
         self._skipped = page.skipped
         if page.skipped and source.name != "log_directories":
             self._events["format"] = self._events.get("format", 0) + page.skipped

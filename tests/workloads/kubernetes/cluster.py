@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +157,6 @@ class _Following:
     def __init__(self, cluster: Cluster, inner: WorkloadCollector) -> None:
         self._cluster, self._inner, self.close = cluster, inner, inner.close
 
-    def sample(self, *, with_memory: bool, gpu_pids: tuple[int, ...] = ()) -> UsageSample:
+    def sample(self, *, with_memory: bool, gpu_pids: Collection[int] = ()) -> UsageSample:
         self._cluster.usage = self._inner.sample(with_memory=with_memory, gpu_pids=gpu_pids)
         return self._cluster.usage

@@ -103,21 +103,22 @@ def test_a_name_that_comes_after_the_uid_takes_no_joules_with_it(cluster: Cluste
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "reason", "remedy"),
+    ("answer", "told"),
     [
-        (401, None, "unauthorized", "token"),
-        (403, None, "forbidden", "nodes/pods"),
-        (500, None, "server", ""),
-        (0, b'{"kind":"PodList","items":[{"metadata":{"na', "format", ""),
-        (0, b"", "format", ""),
-        (0, b"[]", "format", ""),
-        (0, b'{"kind":"Status","code":403}', "format", ""),
+        ((401, None), ("unauthorized", "token")),
+        ((403, None), ("forbidden", "nodes/pods")),
+        ((500, None), ("server", "")),
+        ((0, b'{"kind":"PodList","items":[{"metadata":{"na'), ("format", "")),
+        ((0, b""), ("format", "")),
+        ((0, b"[]"), ("format", "")),
+        ((0, b'{"kind":"Status","code":403}'), ("format", "")),
     ],
 )
 def test_a_kubelet_that_fails_leaves_the_names_it_gave(
-    cluster: Cluster, kubelet: FakeKubelet, status: int, body: bytes | None, reason: str, remedy: str
+    cluster: Cluster, kubelet: FakeKubelet, answer: tuple[int, bytes | None], told: tuple[str, str]
 ) -> None:
     """F57."""
+    (status, body), (reason, remedy) = answer, told
     known = pod(1, "known")
     kubelet.pods = [known]
     cluster.run(known)
@@ -246,7 +247,7 @@ def test_labels_that_change_change_what_is_told_and_not_the_key(cluster: Cluster
 def test_a_rotated_token_is_read_anew(cluster: Cluster, kubelet: FakeKubelet, token_file: Path) -> None:
     """F62: an expired one is the 401 path."""
     cluster.start()
-    kubelet.token = "token-2"
+    kubelet.token = "token-2"  # noqa: S105 - of no real server
     cluster.tick(count=68)
     expired = cluster.finding()
     token_file.write_text("token-2\n", encoding="ascii")

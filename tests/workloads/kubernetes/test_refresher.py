@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import threading
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ class ListSource:
 def build(*sources: ListSource) -> tuple[PodRefresher, FakeClock]:
     clock = FakeClock()
     table = PodTable(keep_s=1800.0)
-    return PodRefresher(sources, table, clock, refresh_interval_s=300.0, jitter=random.Random(1)), clock
+    return PodRefresher(sources, table, clock, refresh_interval_s=300.0, jitter=itertools.repeat(0.5).__next__), clock
 
 
 def run(refresher: PodRefresher, clock: FakeClock, seconds: float, *unknown: str) -> None:
@@ -126,7 +126,7 @@ def test_nodes_that_start_together_do_not_ask_together() -> None:
     for seed in range(20):
         source, clock = ListSource(), FakeClock()
         refresher = PodRefresher(
-            [source], PodTable(keep_s=60), clock, refresh_interval_s=300.0, jitter=random.Random(seed)
+            [source], PodTable(keep_s=60), clock, refresh_interval_s=300.0, jitter=itertools.repeat(seed / 20).__next__
         )
         refresher.refresh_if_due()
         while source.calls < 2:
