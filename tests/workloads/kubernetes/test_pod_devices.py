@@ -130,6 +130,8 @@ def test_an_idle_gpu_is_charged_to_the_pod_that_was_given_it(rig: Rig) -> None:
     snapshot = rig.tick(20)
 
     assert rig.idle_j() == pytest.approx({"a/main": 70.0 * 105})
+    seconds = {f"{one.workload.name}/{one.workload.container}": one.gpu for one in snapshot.workloads if one.gpu}
+    assert seconds == {"a/main": pytest.approx((105.0, 105.0, 70.0 * 105))}
     held = next(gpu for gpu in snapshot.gpus if gpu.facts.uuid == rig.gpus[0].facts.uuid)
     assert held.is_idle
     assert [holder.unused_share for holder in held.holders] == [1.0]
