@@ -164,7 +164,7 @@ class WorkloadCollector:
             findings=[
                 *workload_findings(self._access, self._table, self._tree, wall_s=self._clock.wall_s()),
                 *(self._pods.findings() if self._pods else ()),
-                *([self._pod_devices.finding()] if self._pod_devices else ()),
+                *(self._pod_devices.findings() if self._pod_devices else ()),
             ],
         )
 

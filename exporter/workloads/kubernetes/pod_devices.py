@@ -7,7 +7,6 @@ while it restarts, for ten minutes at most: then whose a GPU is counts as unknow
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 from collections import defaultdict
@@ -33,6 +32,7 @@ _SHORTEST_GAP_S = 2.0
 _FIRST_RETRY_S = 2.0
 _LONGEST_RETRY_S = 120.0
 _TIMEOUT_S = 10.0
+_FIRST_ANSWER_S = 1.0
 _MAX_REPLY_BYTES = 16 << 20
 _MOST_UNKNOWN = 1024
 _NOTHING = Allotments({}, frozenset())
@@ -45,12 +45,15 @@ _REMEDIES = {
 
 
 def make_pod_devices(settings: KubernetesSettings, clock: Clock, table: PodTable) -> PodDevices | None:
-    """Return what knows the pods' GPUs, its thread running; None where no socket is configured and none is mounted."""
+    """Return what knows the pods' GPUs, its thread running; None where no socket is configured and none is mounted.
+
+    Waits up to a second for the first answer, so that GPUs which are held already are their holders' at once.
+    """
     configured = settings.pod_resources_socket
     if not configured and not Path(DEFAULT_SOCKET).parent.is_dir():
         return None
     devices = PodDevices(configured or DEFAULT_SOCKET, clock, table)
-    devices.start()
+    devices.start(wait_s=_FIRST_ANSWER_S)
     return devices
 
 
@@ -78,7 +81,7 @@ class PodDevices:
         self._timeout_s = timeout_s
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads load
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake, self._answered = threading.Event(), threading.Event()
         self._is_closed = False
         self._is_wanted = True
         self._allotments = _NOTHING
@@ -98,9 +101,10 @@ class PodDevices:
         """Differs from what it was whenever other devices may be whose: compare for equality."""
         return (self._version, self._table.version, self._is_expired())
 
-    def start(self) -> None:
-        """Begin to ask in a thread of its own."""
+    def start(self, *, wait_s: float = 0.0) -> None:
+        """Begin to ask in a thread of its own, and wait up to ``wait_s`` for the first answer."""
         threading.Thread(target=self._run, name="pod-devices", daemon=True).start()
+        self._answered.wait(wait_s)
 
     def close(self) -> None:
         """End the thread; a call on its way is not waited for."""
@@ -157,6 +161,7 @@ class PodDevices:
             except Exception as exc:  # noqa: BLE001 - the thread's top: devices go stale, the agent goes on
                 _log.exception("devices of pods cannot be listed")
                 self._fail(GrpcError("internal", f"{type(exc).__name__}: {exc}"[:200]))
+            self._answered.set()
             self._wake.clear()
             self._wake.wait(min(max(self.due_in_s(), 0.1), _POLL_S))
 
@@ -209,21 +214,23 @@ class PodDevices:
             events, self._events = self._events, {}
         return [SourceEvent(_SOURCE, "error", reason, count) for reason, count in events.items()]
 
-    def finding(self) -> Finding:
-        """Return how well the pods' GPUs are known."""
+    def findings(self) -> list[Finding]:
+        """Return how well the pods' GPUs are known; nothing before the first answer."""
+        finding = self._finding()
+        return [finding] if finding is not None else []
+
+    def _finding(self) -> Finding | None:
         with self._lock:
             error, allotments = self._error, self._allotments
             last_s, last_wall_s = self._success_s, self._success_wall_s
         if error is None and last_s is None:
-            return Finding(source=_SOURCE, state="absent", detail=f"{self._path} has not answered yet")
+            return None
         known = f"{len(allotments.devices)} pods hold GPUs"
         if error is not None:
             state: State = "down" if self._is_expired() else "degraded"
             kept = "whose GPUs are whose is not known any more" if last_s is not None else "nothing is known"
             detail = f"{error}; {kept if self._is_expired() else f'kept from the last answer: {known}'}"
             remedy = _REMEDIES.get(error.reason, "")
-            if error.reason == "missing" and last_s is None:
-                state = "absent" if not os.path.lexists(self._path) and self._path == DEFAULT_SOCKET else "down"
             return Finding(source=_SOURCE, state=state, detail=detail, remedy=remedy, last_success_s=last_wall_s)
         unnamed = sum(self._table.find_by_name(*pod) is None for pod in allotments.devices)
         notes = [f"{unnamed} of them have no UID yet"] if unnamed else []

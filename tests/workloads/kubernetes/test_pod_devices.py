@@ -311,18 +311,20 @@ def test_the_thread_asks_by_itself_and_ends(tmp_path: Path) -> None:
         devices = make_pod_devices(settings, machine.clock, PodTable(keep_s=60.0))
         assert devices is not None
         for _ in range(200):
-            if devices.finding().state == "up":
+            if devices.findings():
                 break
             time.sleep(0.02)
         devices.close()
 
-    assert devices.finding().state == "up"
+    assert [finding.state for finding in devices.findings()] == ["up"]
 
 
 def test_an_explicit_socket_that_is_missing_is_down_with_its_cure(tmp_path: Path) -> None:
     machine = SimulatedNode(tmp_path / "node")
     devices = PodDevices(str(tmp_path / "none.sock"), machine.clock, PodTable(keep_s=60.0))
+    before = devices.findings()
     devices.refresh_if_due()
 
-    found = devices.finding()
+    (found,) = devices.findings()
+    assert before == []
     assert (found.state, "kubernetes.pod_resources_socket" in found.remedy) == ("down", True)
