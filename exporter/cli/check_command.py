@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from exporter import __version__
+from exporter.carbon.providers import provider_findings
 from exporter.cli.arguments import Options
 from exporter.cli.feeds import agent_url, is_agent, without_state
 from exporter.cli.screen import STATE_STYLES, Column, open_console, printable, prose, table, words
@@ -38,6 +39,7 @@ def run_check(options: Options, settings: Settings, environ: Mapping[str, str] |
     snapshot, missing, usage = _look(options, settings)
     findings = [finding for finding in snapshot.findings if finding.source != "state_file"]
     findings += _energy_findings(snapshot)
+    findings += [doubt for provider in settings.carbon.providers for doubt in provider_findings(provider)]
     findings += overlaps(settings.budgets, usage, with_embodied=settings.embodied.enabled)
     findings.append(state_finding(with_state_path(settings, os.environ if environ is None else environ)))
     findings += [_web_finding(address) for address in settings.web.listen_addresses]

@@ -20,7 +20,7 @@ full. Durations are seconds, or `250ms`, `5s`, `15m`, `24h`, `7d`.
 | exit code | meaning |
 | --- | --- |
 | 0 | done; `agent`: stopped by SIGTERM or SIGINT, everything saved; `check`: everything needed works |
-| 1 | `agent`, `gateway`: cannot listen; `check`: something needed is down; others: there is no such state file, run or server |
+| 1 | `agent`, `gateway`: cannot listen; `check`: something needed is down; others: no such state file, run or server |
 | 2 | the command line, the configuration or a plan is wrong; every mistake is on standard error, one per line |
 | 3 | `agent`: a GPU driver was replaced under it; everything is saved, and only a new process can read GPUs again |
 

@@ -30,6 +30,7 @@ def test_another_package_called_pynvml_is_told() -> None:
         driver.look()
 
 
+@pytest.mark.usefixtures("node")  # the library is there, only the package is not
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
 
