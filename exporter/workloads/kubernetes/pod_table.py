@@ -75,12 +75,15 @@ class PodTable:
 
 
 def _joined(before: Pod | None, pod: Pod) -> Pod:
-    """Return what is known with what is told now: a poorer source takes nothing away, and past containers stay."""
+    """Return what is known with what is told now: a poorer source takes nothing away, and past containers stay.
+
+    Of names in directories alone neither the node nor anything else of a pod is known.
+    """
     if before is None:
         return pod
     if before.knows_containers and not pod.knows_containers:
         return before
-    if before.owner is not None and pod.owner is None and not pod.labels and not pod.node:
+    if before.node and not pod.node:
         return replace(before, containers=_merged(before, pod))
     return replace(pod, containers=_merged(before, pod))
 

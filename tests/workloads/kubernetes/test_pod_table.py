@@ -81,3 +81,14 @@ def test_the_number_of_pods_that_are_gone_is_bounded() -> None:
         table.update([replace(RICH, uid=uid(100 * number + i)) for i in range(100)], now_s=float(number))
 
     assert len(table.pods) == 1100
+
+
+def test_the_labels_of_a_pod_that_nothing_controls_survive_a_poorer_source() -> None:
+    table = PodTable(keep_s=100.0)
+    alone = replace(RICH, owner=None)
+    table.update([alone], now_s=0.0)
+    table.update(
+        [Pod(uid=uid(1), namespace="ml", name="a", containers=RICH.containers, knows_containers=True)], now_s=9
+    )
+
+    assert table.find(uid(1)) == alone

@@ -155,15 +155,14 @@ def test_the_thread_asks_at_once_and_outlives_a_defect() -> None:
 
 
 def test_a_closed_thread_ends() -> None:
-    before = threading.active_count()
     refresher, _clock = build(ListSource())
     refresher.start(wait_s=5.0)
+    thread = refresher._thread
     refresher.close()
-    for thread in threading.enumerate():
-        if thread.name == "pods":
-            thread.join(5.0)
+    assert thread is not None
+    thread.join(5.0)
 
-    assert threading.active_count() == before
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("reason", ["forbidden", ""])
