@@ -1,4 +1,4 @@
-"""Starts the real programs of the system tests: an agent, a simulated node in real time, Prometheus."""
+"""Starts the real programs of the system tests: an agent, a simulated node in real time, Prometheus, Alertmanager."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,12 +26,15 @@ from exporter.host import Roots
 __all__ = [
     "Agent",
     "PrometheusServer",
+    "Webhook",
     "agent_running",
+    "alertmanager_running",
     "free_port",
     "needs",
     "prometheus_running",
     "started",
     "wait_for",
+    "webhook_running",
 ]
 
 _T = TypeVar("_T")
@@ -179,13 +184,13 @@ class PrometheusServer:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Return the instant vector of ``expression``: labels and value of each series.
+    def query(self, expression: str, *, at_s: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """Return the instant vector of ``expression``, now or at a Unix time: labels and value of each series.
 
         Raises:
             OSError: Prometheus does not answer or rejects the expression.
         """
-        return [(series["metric"], float(series["value"][1])) for series in self._result(expression)]
+        return [(series["metric"], float(series["value"][1])) for series in self._result(expression, at_s)]
 
     def value(self, expression: str) -> float | None:
         """Return the one value of ``expression``, or None if there is no series."""
@@ -203,27 +208,117 @@ class PrometheusServer:
         assert len(found) == 1, f"expected one series for {selector}, got {len(found)}"
         return [float(value) for _, value in found[0]["values"]]
 
-    def _result(self, expression: str) -> list[dict[str, Any]]:  # JSON of Prometheus' HTTP API
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/query?{query}", timeout=10) as response:
-            return list(json.load(response)["data"]["result"])
+    def rules(self) -> list[tuple[str, dict[str, Any]]]:  # JSON of Prometheus' API
+        """Return every rule with the name of its group.
+
+        Raises:
+            OSError: as ``query``.
+        """
+        return [(group["name"], rule) for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def _result(self, expression: str, at_s: float | None = None) -> list[dict[str, Any]]:  # JSON of Prometheus' API
+        time_s = {} if at_s is None else {"time": f"{at_s:.3f}"}
+        return list(self._get("query", query=expression, **time_s)["result"])
+
+    def _get(self, what: str, **parameters: str) -> dict[str, Any]:  # JSON of Prometheus' API
+        address = f"http://127.0.0.1:{self._port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(address, timeout=10) as response:
+            return dict(json.load(response)["data"])
 
 
 @contextmanager
-def prometheus_running(directory: Path, target_port: int) -> Iterator[PrometheusServer]:
-    """Run a Prometheus that scrapes the target once a second."""
+def prometheus_running(
+    directory: Path,
+    *target_ports: int,
+    rules: Path | None = None,
+    alertmanager_port: int | None = None,
+    retention: str = "15d",
+) -> Iterator[PrometheusServer]:
+    """Run a Prometheus that scrapes the targets and evaluates the rule files of a directory once a second."""
     port = free_port()
     config = directory / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+    targets = ", ".join(f"'127.0.0.1:{target}'" for target in target_ports)
+    text = (
+        "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
         "scrape_configs:\n"
-        f"  - {{job_name: wattribute, static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]}}\n"
+        f"  - {{job_name: wattribute, honor_labels: true, static_configs: [{{targets: [{targets}]}}]}}\n"
     )
+    if rules is not None:
+        text += f"rule_files: ['{rules}/*.yaml']\n"
+    if alertmanager_port is not None:
+        text += f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager_port}']}}]}}]}}\n"
+    config.write_text(text)
     command = [
         *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"),
-        f"--web.listen-address=127.0.0.1:{port}",
+        *(f"--storage.tsdb.retention.time={retention}", f"--web.listen-address=127.0.0.1:{port}"),
     ]
     server = PrometheusServer(port)
     with started(command, log=directory / "prometheus.log"):
         wait_for("Prometheus", lambda: server.query("vector(1)"))
         yield server
+
+
+class Webhook:
+    """A receiver of Alertmanager's notifications on loopback.
+
+    Attributes:
+        url: where it listens.
+        alerts: every alert of every notification so far, as it came, in order.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.alerts: list[dict[str, Any]] = []  # JSON of Alertmanager's webhook, version 4
+
+    def newest(self, **labels: str) -> dict[str, Any] | None:
+        """Return the newest alert that has these labels, or None."""
+        found = [alert for alert in self.alerts if labels.items() <= alert["labels"].items()]
+        return found[-1] if found else None
+
+
+@contextmanager
+def webhook_running() -> Iterator[Webhook]:
+    """Run a receiver of notifications."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.alerts.extend(json.loads(body)["alerts"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        hook = Webhook(f"http://127.0.0.1:{server.server_port}/")
+        thread = threading.Thread(target=server.serve_forever, name="webhook", daemon=True)
+        thread.start()
+        try:
+            yield hook
+        finally:
+            server.shutdown()
+            thread.join(timeout=5.0)
+
+
+@contextmanager
+def alertmanager_running(directory: Path, hook: Webhook) -> Iterator[int]:
+    """Run an Alertmanager that notifies the receiver at once, and give its port."""
+    port = free_port()
+    config = directory / "alertmanager.yml"
+    config.write_text(
+        "route: {receiver: hook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}\n"
+        f"receivers: [{{name: hook, webhook_configs: [{{url: '{hook.url}', send_resolved: true}}]}}]\n"
+    )
+    command = [
+        *("prometheus-alertmanager", f"--config.file={config}", f"--storage.path={directory / 'alertmanager'}"),
+        *(f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="),
+    ]
+
+    def answer() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as response:
+            return bool(response.status == 200)
+
+    with started(command, log=directory / "alertmanager.log"):
+        wait_for("Alertmanager", answer)
+        yield port
