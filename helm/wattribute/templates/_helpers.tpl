@@ -62,15 +62,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if has .Values.kubernetes.identity (list "kubelet" "api-server") }}true{{ end }}
 {{- end }}
 
+{{- /* The kubelet tells devices by pods' names, which are of no use to an agent that knows none. */ -}}
+{{- define "wattribute.readsPodResources" -}}
+{{- if and .Values.kubernetes.podResources (ne .Values.kubernetes.identity "none") }}true{{ end }}
+{{- end }}
+
+{{- /* A mount that is read-only also where other file systems are mounted below it, if cluster and runtime can do that. */ -}}
+{{- define "wattribute.readOnly" -}}
+readOnly: true
+{{- if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version }}
+recursiveReadOnly: IfPossible
+{{- end }}
+{{- end }}
+
 {{- /* The agent's configuration: what the chart knows, under what the user says. */ -}}
 {{- define "wattribute.agentConfig" -}}
 {{- $own := dict }}
-{{- $web := dict "listen_addresses" (list (printf ":%v" .Values.agent.port)) }}
-{{- if .Values.web.configFile }}
-{{- $_ := set $web "config_file" "/etc/wattribute/web-config.yaml" }}
-{{- $_ := set $web "health_address" (printf ":%v" .Values.agent.healthPort) }}
-{{- end }}
-{{- $_ := set $own "web" $web }}
+{{- $_ := set $own "web" (dict "listen_addresses" (list (printf ":%v" .Values.agent.port))) }}
 {{- $_ := set $own "ledger" (dict "state_path" "/var/lib/wattribute/state.db") }}
 {{- $_ := set $own "kubernetes" (include "wattribute.kubernetesConfig" . | fromYaml) }}
 {{- if .Values.gateway.enabled }}
@@ -80,13 +88,43 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- mustMergeOverwrite $own (deepCopy .Values.config) | toYaml }}
 {{- end }}
 
+{{- define "wattribute.kubernetesConfig" -}}
+{{- $sources := dict "kubelet" "kubelet" "api-server" "api_server" "logs" "log_directories" }}
+{{- if eq .Values.kubernetes.identity "none" -}}
+enabled: "false"
+{{- else -}}
+enabled: "true"
+sources: [{{ get $sources .Values.kubernetes.identity }}]
+{{- if eq .Values.kubernetes.identity "logs" }}
+log_directory: /host/var/log/pods
+{{- end }}
+{{- if and .Values.kubernetes.kubeletCaConfigMap (eq .Values.kubernetes.identity "kubelet") }}
+kubelet_ca_file: /etc/wattribute/kubelet-ca/ca.crt
+{{- end }}
+{{- if eq (include "wattribute.readsPodResources" .) "true" }}
+pod_resources_socket: /var/lib/kubelet/pod-resources/kubelet.sock
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "wattribute.gatewayConfig" -}}
 {{- $own := dict "gateway" (dict "listen_addresses" (list (printf ":%v" .Values.gateway.port)) "state_path" "/var/lib/wattribute/gateway.json") }}
 {{- mustMergeOverwrite $own (deepCopy .Values.gateway.config) | toYaml }}
 {{- end }}
 
+{{- /* What cannot work is refused before anything is changed. */ -}}
+{{- define "wattribute.checkGateway" -}}
+{{- if not (dig "carbon" "providers" list .Values.gateway.config) }}
+{{- fail "gateway.config.carbon.providers: expected at least one provider for the gateway to ask, found none; see docs/how-to/gateway.md." }}
+{{- end }}
+{{- if and .Values.gateway.volumeSize (gt (int .Values.gateway.replicas) 1) }}
+{{- fail (printf "gateway.replicas: expected at most 1 with gateway.volumeSize, found %v: every pod keeps a state of its own; leave gateway.volumeSize empty." .Values.gateway.replicas) }}
+{{- end }}
+{{- end }}
+
+{{- /* Volumes and mounts of the list of Secrets. */ -}}
 {{- define "wattribute.secretVolumes" -}}
-{{- range .Values.secrets }}
+{{- range . }}
 - name: secret-{{ .name | trunc 50 | trimSuffix "-" }}
   secret:
     secretName: {{ .name }}
@@ -95,23 +133,41 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "wattribute.secretMounts" -}}
-{{- range .Values.secrets }}
+{{- range . }}
 - name: secret-{{ .name | trunc 50 | trimSuffix "-" }}
   mountPath: /etc/wattribute/secrets/{{ .name }}
   readOnly: true
 {{- end }}
 {{- end }}
 
-{{- /* Labels that Prometheus's operator adds to each target: the node, and the cluster if it is named. */ -}}
+{{- /* The agents' affinity, and none of the nodes of nvidia.nodeSelector. Terms are alternatives: each of the user's,
+       with each label that makes a node another than the selector's. */ -}}
+{{- define "wattribute.otherNodes" -}}
+{{- $affinity := deepCopy .Values.agent.affinity }}
+{{- $given := dig "nodeAffinity" "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" (list dict) $affinity }}
+{{- $terms := list }}
+{{- range $term := $given }}
+{{- range $label, $value := $.Values.nvidia.nodeSelector }}
+{{- $other := dict "key" $label "operator" "NotIn" "values" (list $value) }}
+{{- $terms = append $terms (set (deepCopy $term) "matchExpressions" (append (default list $term.matchExpressions) $other)) }}
+{{- end }}
+{{- end }}
+{{- mustMergeOverwrite $affinity (dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms))) | toYaml }}
+{{- end }}
+
+{{- /* Labels of each target. The rules name the job, and count on an instance that outlives its pod: so the node. What
+       the operator says of the agent's own pod would make new series with every pod. */ -}}
 {{- define "wattribute.relabelings" -}}
+- targetLabel: job
+  replacement: wattribute
+- sourceLabels: [__meta_kubernetes_pod_node_name]
+  targetLabel: instance
 - sourceLabels: [__meta_kubernetes_pod_node_name]
   targetLabel: node
+- action: labeldrop
+  regex: namespace|pod|container|service|endpoint
 {{- with .Values.clusterName }}
 - targetLabel: cluster
   replacement: {{ . | quote }}
 {{- end }}
-{{- end }}
-
-{{- define "wattribute.kubernetesConfig" -}}
-enabled: "true"
 {{- end }}
