@@ -130,6 +130,14 @@ def test_a_fact_that_changes_no_longer_counts(node: AccountedNode) -> None:
     assert of(page, "named").emissions_g == pytest.approx(50.0)
 
 
+def test_a_run_that_is_no_longer_selected_is_no_longer_named(node: AccountedNode) -> None:
+    node.reload(budgets=[BudgetSettings(name="each", limit_g=1, period="run", select=BudgetSelector(run="old"))])
+    before = of(tick(node, with_facts(BOTH, name={R: "old"})), "each").runs
+    after = of(tick(node, with_facts(BOTH, name={R: "new"})), "each").runs
+
+    assert (before, after) == (["r"], [])
+
+
 def test_labels_that_come_and_go_are_followed(node: AccountedNode) -> None:
     node.reload(budgets=[budget("team", pod_labels={"team": "vision*"})], state=STATE)
     bare = usage_sample([LeafUsage(POD, R, 20.0)])

@@ -203,6 +203,18 @@ def test_another_currency_starts_every_cost_at_zero_and_stays_so_over_a_restart(
     assert second.emissions_g["operational"] == pytest.approx(400.0)
 
 
+def test_another_currency_reaches_what_has_ended_even_over_a_kill(node: AccountedNode) -> None:
+    euros = CarbonState(average=None, price_per_kwh=1.0, currency="EUR")
+    crowns = CarbonState(average=None, price_per_kwh=10.0, currency="SEK")
+    node.tick(ALONE, KWH, state=euros)
+    before = node.tick(ALONE, KWH, state=euros)
+    node.tick(usage_sample([]), KWH, state=crowns)
+    after = node.restart(killed=True, down_j=0.0, state=crowns)
+
+    assert before.workloads[0].footprint[COST] == pytest.approx(2.0)
+    assert after.workloads[0].footprint[COST] == after.runs[0].footprint[COST] == 0.0
+
+
 def test_time_without_an_agent_writes_off_the_hardware_at_the_expense_of_the_node_alone(tmp_path: Path) -> None:
     node = AccountedNode(tmp_path / "state.db", embodied=EMBODIED)
     node.tick(ALONE)
