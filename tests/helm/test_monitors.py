@@ -41,6 +41,29 @@ def test_a_monitor_finds_the_agents(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MONITORS)
+def test_a_monitor_finds_the_gateway(kind: str) -> None:
+    """Where there is a gateway it is scraped, too, as a job of its own, each pod as an instance."""
+    case, endpoints = MONITORS[kind]
+    objects = render({**MATRIX[case], "gateway": MATRIX["gateway-plain"]["gateway"]})
+    monitor = find(objects, kind, "wattribute-gateway")
+    deployment, service = find(objects, "Deployment"), find(objects, "Service", "wattribute-gateway")
+    (endpoint,) = monitor["spec"][endpoints]
+    target = {"instance": "10.0.0.7:10188", "job": "x", "pod": "wattribute-gateway-5d", "namespace": "monitoring"}
+    labels = _relabelled(target, endpoint["relabelings"])
+
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert (
+        monitor["spec"]["selector"]["matchLabels"].items()
+        <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    )
+    assert endpoint["port"] == deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]["name"]
+    assert {name: labels[name] for name in labels if name != "cluster"} == {
+        "instance": "10.0.0.7:10188",
+        "job": "wattribute-gateway",
+    }
+
+
+@pytest.mark.parametrize("kind", MONITORS)
 def test_series_are_named_after_the_node(kind: str) -> None:
     """A new pod goes on with the series of the one before, under the job that the alerts name."""
     case, endpoints = MONITORS[kind]

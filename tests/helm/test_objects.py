@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from exporter import __version__
+from exporter.cli.arguments import make_parser
+from exporter.config.gateway_problems import gateway_only_problems
+from exporter.config.load import load_settings
 from tests.helm.chart import (
     CHART,
     HELMS,
     KUBERNETES,
     MATRIX,
+    ROOT,
     Object,
     agents,
     configuration,
     container,
     find,
+    pods,
     render,
     run_helm,
 )
 
 pytestmark = pytest.mark.system
 
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to" / "kubernetes.md").read_text(), re.DOTALL)
 OPERATOR_KINDS = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 
@@ -92,6 +100,34 @@ def test_agent_and_gateway_accept_their_configuration(case: str) -> None:
 def _complaints(text: str) -> str:
     command = (sys.executable, "-m", "exporter.cli", "config", "--config.file=/dev/stdin")
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize("case", [case for case in MATRIX if "gateway" in MATRIX[case]])
+def test_a_gateway_can_do_its_work(case: str, tmp_path: Path) -> None:
+    """The gateway's own file also holds to what only the gateway minds."""
+    file = tmp_path / "wattribute.yaml"
+    file.write_text(configuration(render(MATRIX[case]), "wattribute-gateway"))
+
+    assert gateway_only_problems(load_settings(file)) == []
+
+
+@pytest.mark.parametrize("case", MATRIX)
+def test_programs_know_their_flags(case: str) -> None:
+    """The arguments of every container are a command and flags that it has."""
+    for pod in pods(render(MATRIX[case])):
+        command, *flags = container(pod)["args"]
+
+        make_parser(command).parse_args(flags)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_examples_of_the_guide_work(text: str) -> None:
+    """The values that docs/how-to/kubernetes.md shows are taken, and so is the configuration they make."""
+    objects = render(yaml.safe_load(text))
+
+    files = [o["data"]["wattribute.yaml"] for o in objects if "wattribute.yaml" in o.get("data", {})]
+
+    assert [_complaints(file) for file in files] == [""] * (1 + ("gateway" in text))
 
 
 def test_a_wrong_configuration_is_found() -> None:

@@ -155,15 +155,26 @@ pod_resources_socket: /var/lib/kubelet/pod-resources/kubelet.sock
 {{- mustMergeOverwrite $affinity (dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms))) | toYaml }}
 {{- end }}
 
-{{- /* Labels of each target. The rules name the job, and count on an instance that outlives its pod: so the node. What
+{{- /* Labels of each agent. The rules name the job, and count on an instance that outlives its pod: so the node. What
        the operator says of the agent's own pod would make new series with every pod. */ -}}
-{{- define "wattribute.relabelings" -}}
+{{- define "wattribute.agentRelabelings" -}}
 - targetLabel: job
   replacement: wattribute
 - sourceLabels: [__meta_kubernetes_pod_node_name]
   targetLabel: instance
 - sourceLabels: [__meta_kubernetes_pod_node_name]
   targetLabel: node
+{{ include "wattribute.commonRelabelings" . }}
+{{- end }}
+
+{{- /* Labels of each gateway, of which a node may have several. */ -}}
+{{- define "wattribute.gatewayRelabelings" -}}
+- targetLabel: job
+  replacement: wattribute-gateway
+{{ include "wattribute.commonRelabelings" . }}
+{{- end }}
+
+{{- define "wattribute.commonRelabelings" -}}
 - action: labeldrop
   regex: namespace|pod|container|service|endpoint
 {{- with .Values.clusterName }}
