@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.attribution import LearnedPower
@@ -100,6 +100,7 @@ def test_what_was_saved_is_loaded_again_bit_for_bit(store: Store) -> None:
     assert loaded.runs[0].facts.world_size == 8
 
 
+@settings(deadline=None)  # writes files: how long that takes is the machine\'s affair
 @given(joules=st.floats(0, 1e300), raw=st.integers(0, 2**64))
 def test_any_total_and_any_register_survive(tmp_path_factory: pytest.TempPathFactory, joules: float, raw: int) -> None:
     store = Store(tmp_path_factory.mktemp("s") / "state.db", boot_id="boot-1")
@@ -111,6 +112,7 @@ def test_any_total_and_any_register_survive(tmp_path_factory: pytest.TempPathFac
     assert loaded.domains[DOMAIN].raw == raw
 
 
+@settings(deadline=None)  # writes files: how long that takes is the machine\'s affair
 @given(gpu=st.tuples(*[st.floats(0, 1e300)] * 3))
 def test_any_gpu_totals_survive_in_the_leaf_and_in_the_run(
     tmp_path_factory: pytest.TempPathFactory, gpu: tuple[float, ...]
@@ -128,6 +130,7 @@ _floor = st.tuples(st.floats(0, 1e5), st.floats(0, 1e9)).map(lambda learned: Flo
 _floors = st.tuples(_floor, _floor).map(lambda both: Floors(*both))
 
 
+@settings(deadline=None)  # writes files: how long that takes is the machine\'s affair
 @given(floors=st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=50), _floors, max_size=3))
 @pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
 def test_what_was_learned_of_each_gpu_survives_even_another_boot(
