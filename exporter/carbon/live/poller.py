@@ -30,8 +30,12 @@ _LONGEST_RETRY_AFTER_S = 86_400.0
 _SHORTEST_INTERVAL_S = 300.0
 _USUAL_DELAY_S = 60.0
 _MOST_JITTER_S = 60.0
+_STATED = "as-configured"
+"""The basis of what the operator states."""
 _HISTORY_S = 6 * 3600.0
 _MOST_PAST_POINTS = 600
+_GONE = ("io", "not_found")
+"""Reasons for which a file says nothing any more."""
 _REMEDIES = {
     "auth": "check the key, account and plan of this provider; the key file is read again whenever it changes",
     "not_found": "check carbon.grid_zone and the provider's zone, or choose another provider for this zone",
@@ -98,6 +102,7 @@ class Poller:
         estimates: whether values are taken that the provider calls estimated.
         source: name in findings and events; None: the client's ``provider``.
         item: what the findings are about within the source; empty: the source as a whole.
+        may_lack_zone: whether it is no failure that the provider has nothing for this zone.
     """
 
     def __init__(
@@ -115,11 +120,13 @@ class Poller:
         estimates: bool = True,
         source: str | None = None,
         item: str = "",
+        may_lack_zone: bool = False,
     ) -> None:
         self.client = client
         self.query = query
         self.source = source or client.provider
         self._item = item
+        self._may_lack_zone = may_lack_zone
         self._clock = clock
         self._interval_s = interval_s
         self._min_interval_s = min(_SHORTEST_INTERVAL_S if min_interval_s is None else min_interval_s, interval_s)
@@ -191,6 +198,9 @@ class Poller:
             )
         except ProviderError:
             return
+        if math.isinf(series.fresh_until_s):
+            # It held for as long as the provider went on saying so; nobody heard it since.
+            series = replace(series, fresh_until_s=series.fetched_s + self._interval_s)
         self._known = _Known(series, None, series.fetched_s)
         since_s = now_s - series.fetched_s
         if 0 <= since_s < self._interval_s:
@@ -209,12 +219,14 @@ class Poller:
         is_fresh = series is not None and self._clock.wall_s() < series.fresh_until_s
         state: State = "absent"
         if error is not None:
-            state = "degraded" if is_fresh else "down"
+            state = "absent" if self._is_lack(error) else "degraded" if is_fresh else "down"
         elif series is not None:
             state = "up" if is_fresh else "degraded"
         detail = self._words(series) if series else f"not asked yet for {self.query.grid_zone}"
         remedy = ""
-        if error is not None:
+        if error is not None and self._is_lack(error):
+            detail = str(error)[:300]
+        elif error is not None:
             detail = f"{error.reason}: {error}"[:300] + (f"; last {self._words(series)}" if series else "")
             remedy = _REMEDIES.get(error.reason, "")
         elif state == "degraded":
@@ -228,12 +240,16 @@ class Poller:
             last_success_s=last_success_s,
         )
 
+    def _is_lack(self, error: ProviderError) -> bool:
+        return self._may_lack_zone and error.reason == "not_found"
+
     def _words(self, series: IntensitySeries) -> str:
         point = point_at(series.points, self._clock.wall_s())
         kind = "estimated, " if point.is_estimated else ""
+        until = "for good" if series.fresh_until_s == math.inf else f"until {moment(series.fresh_until_s)}"
         return (
             f"{point.intensity_g_per_kwh:g} g/kWh for {series.grid_zone} from {moment(point.from_s)} "
-            f"({kind}{series.signal}, {series.basis}), fresh until {moment(series.fresh_until_s)}"
+            f"({kind}{series.signal}, {series.basis}), fresh {until}"
         )
 
     def _take(self, answer: IntensitySeries, now_s: float) -> None:
@@ -260,9 +276,14 @@ class Poller:
         """Note the failure and back off: exponentially, at random, so that many agents come back one by one."""
         self._failures += 1
         self._is_locked_out = error.reason == "auth"
-        with self._events_lock:
-            self._events[error.reason] += 1
-        self._known = self._known._replace(error=error)
+        if not self._is_lack(error):
+            with self._events_lock:
+                self._events[error.reason] += 1
+        series = self._known.series
+        if series is not None and self.client.provider == "file" and error.reason in _GONE:
+            # What a file says holds for as long as the file says it, and it does no longer.
+            series = replace(series, fresh_until_s=min(series.fresh_until_s, self._clock.wall_s()))
+        self._known = self._known._replace(series=series, error=error)
         longest_s = self._longest_back_off_s
         if self._is_locked_out:
             wait_s = longest_s
@@ -277,14 +298,17 @@ class Poller:
 def merged(known: IntensitySeries, answer: IntensitySeries, *, now_s: float) -> IntensitySeries:
     """Return ``answer`` with what was known before ``now_s`` as it was known: nobody's account is revised afterwards.
 
-    Past intervals go back six hours. A value without end ends where its successor begins.
+    Past intervals go back six hours. A value without end ends where its successor begins. ``answer`` says how long all
+    is fresh, unless something newer than all of it was known, as where one of a provider's servers lags behind; an
+    operator's own words are never late.
     """
     past = _past(known.points, answer.points, now_s=now_s)
     pieces = [piece for point in answer.points for piece in _uncovered(point, past)]
     points = _joined(sorted([*past, *pieces]), now_s=now_s)
     recent = [point for point in points if point.until_s > now_s - _HISTORY_S] or points[-1:]
     fresh_until_s = answer.fresh_until_s
-    if points[-1].from_s > answer.points[-1].from_s:
+    is_late = bool(past) and past[-1].from_s >= answer.points[-1].until_s
+    if is_late and answer.basis != _STATED:
         fresh_until_s = max(fresh_until_s, known.fresh_until_s)
     return replace(answer, points=tuple(recent[-_MOST_PAST_POINTS:]), fresh_until_s=fresh_until_s)
 
