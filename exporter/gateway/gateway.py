@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -183,11 +184,18 @@ class Gateway:
             max_age_s=self._settings.gateway.max_age_s,
             clock=self._clock,
             save=self.save,
-            make=self._make,
+            make=self._make_client,
         )
         upstreams.restore(known)
         upstreams.fetch(self._book.demands())
         return upstreams
+
+    def _make_client(self, provider: ProviderSettings, carbon: CarbonSettings) -> IntensityClient:
+        """Return the client of ``provider``. What a file says without zone is of the only zone of the gateway."""
+        zones = self._settings.gateway.zones
+        if provider.kind == "file" and len(zones) == 1:
+            carbon = replace(carbon, grid_zone=zones[0])
+        return self._make(provider, carbon)
 
     def _state_findings(self) -> list[Finding]:
         if self._path is None:
@@ -218,9 +226,15 @@ class Gateway:
         if fixed[0] != fixed[1]:
             _log.warning("changes of web, log, gateway.listen_addresses and gateway.state_path need a new start")
         self._book.reconfigure(settings.gateway, settings.carbon)
-        if (settings.carbon, settings.gateway.max_age_s) != (before.carbon, before.gateway.max_age_s):
+        if _of_upstreams(settings) != _of_upstreams(before):
             old = self.upstreams
             old.stop()
             self.upstreams = self._make_upstreams(old.entries())
             self.upstreams.start()
         _log.info("configuration reloaded")
+
+
+def _of_upstreams(settings: Settings) -> tuple[object, ...]:
+    """Return the settings that ``Upstreams`` and its clients are made from."""
+    zones = settings.gateway.zones
+    return settings.carbon, settings.gateway.max_age_s, zones if len(zones) == 1 else ()

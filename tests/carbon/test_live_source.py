@@ -195,6 +195,38 @@ def test_reference_zones_come_from_the_provider_where_it_knows_them_else_from_th
     assert len({(one.grid_zone, one.signal) for one in state.others}) == len(state.others)
 
 
+def test_a_file_with_one_value_leaves_reference_zones_to_the_table_without_a_word(tmp_path: Path) -> None:
+    settings = replace(LIVE, providers=[provider(file_of(tmp_path, "312"))], reference_zones=["FR", "SE"])
+    state = polled(source_of(settings, FakeClock(wall_s=NOON_S)))
+
+    assert state.average is not None
+    assert (state.average.grid_zone, state.average.provider) == ("DE", "file")
+    assert {(one.grid_zone, one.provider) for one in state.others} == {("FR", "grid_table"), ("SE", "grid_table")}
+    assert [finding_state(state, "file", zone) for zone in ("", "FR", "SE")] == ["up", "absent", "absent"]
+    assert state.events == []
+
+
+def test_a_deleted_file_is_kept_for_a_time_and_then_substituted_also_after_a_restart(tmp_path: Path) -> None:
+    path, cache = file_of(tmp_path, "100"), str(tmp_path / "carbon.json")
+    settings = replace(LIVE, providers=[provider(path)], keep_s=HOUR_S)
+    clock = FakeClock(wall_s=NOON_S)
+    source = source_of(settings, clock, cache_path=cache)
+    states = [polled(source)]
+    source._save()
+    Path(path).unlink()
+    for seconds in (60, HOUR_S + 1):
+        clock.advance(seconds)
+        states.append(polled(source))
+    states.append(polled(source_of(settings, clock, cache_path=cache)))
+
+    assert [(state.average.provider, state.is_fallback) for state in states if state.average] == [
+        ("file", False),
+        ("file", True),
+        ("grid_table", True),
+        ("grid_table", True),
+    ]
+
+
 def test_green_windows_come_from_the_forecast_in_force() -> None:
     hours = [(NOON_S + HOUR_S * n, NOON_S + HOUR_S * (n + 1), value) for n, value in enumerate([300.0, 100.0, 400.0])]
     series = series_of(hours[:1], forecast=hours[1:])

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.carbon.live import Poller
+from exporter.carbon.providers import make_client
 from exporter.carbon.providers.file import FileClient, parse_intensities
 from exporter.carbon.records import IntensitySeries, ZoneQuery
-from exporter.carbon.settings import ProviderSettings
+from exporter.carbon.settings import CarbonSettings, ProviderSettings
 from exporter.errors import ProviderError
 from exporter.testing.fake_clock import FakeClock
 from tests.carbon.clients import HOUR_S, NOON_S
@@ -42,7 +43,7 @@ def series_from(
     path: Path, text: str, *, zone: str = "DE", now_s: float = NOON_S, fresh_for_s: float | None = None
 ) -> IntensitySeries:
     settings = ProviderSettings(kind="file", path=str(written(path / "grid.yaml", text)), fresh_for_s=fresh_for_s)
-    return FileClient(settings).fetch(ZoneQuery(zone, with_forecast=True), now_s=now_s)
+    return FileClient(settings, home_zone="DE").fetch(ZoneQuery(zone, with_forecast=True), now_s=now_s)
 
 
 def error_from(path: Path, text: str, *, zone: str = "DE", now_s: float = NOON_S) -> ProviderError:
@@ -110,6 +111,29 @@ def test_an_entry_of_the_zone_outranks_those_of_all(tmp_path: Path) -> None:
     assert series_from(tmp_path, text, zone="DE").points[0].intensity_g_per_kwh == 1
 
 
+@pytest.mark.parametrize("text", ["312", DAY])
+def test_what_names_no_zone_is_no_other_zones_value(tmp_path: Path, text: str) -> None:
+    error = error_from(tmp_path, text, zone="FR")
+
+    assert error.reason == "not_found"
+    assert "no entry for the zone FR; add one with that zone" in str(error)
+
+
+@pytest.mark.parametrize(("grid_zone", "asked"), [("Germany", "DE"), ("", "file")])
+def test_the_home_zone_may_be_a_name_or_none(tmp_path: Path, grid_zone: str, asked: str) -> None:
+    settings = ProviderSettings(kind="file", path=str(written(tmp_path / "grid.yaml", "312")))
+    client = make_client(settings, CarbonSettings(grid_zone=grid_zone))
+
+    assert client.fetch(ZoneQuery(asked), now_s=NOON_S).points[0].intensity_g_per_kwh == 312
+
+
+def test_a_number_written_a_little_ahead_of_the_clock_holds_now(tmp_path: Path) -> None:
+    series = series_from(tmp_path, "312", now_s=WRITTEN_S - 3, fresh_for_s=900)
+
+    assert series.points == ((WRITTEN_S - 3, math.inf, 312.0, False),)
+    assert series.fresh_until_s == WRITTEN_S - 3 + 900
+
+
 def test_past_the_last_interval_the_value_is_no_longer_fresh(tmp_path: Path) -> None:
     series = series_from(tmp_path, DAY, now_s=NOON_S + 3 * HOUR_S)
 
@@ -146,9 +170,12 @@ def test_in_a_gap_the_value_before_it_is_no_longer_fresh(tmp_path: Path) -> None
         ("[{from: 2026-11-23T12:00:00Z, until: 2026-11-23T12:00:00Z, g_per_kwh: 1}]", "until: expected a time after"),
         (
             OVERLAPPING,
-            "two intervals of all zones overlap at 2026-11-23T12:00Z; shorten or remove one",
+            "two intervals without zone overlap at 2026-11-23T12:00Z; shorten or remove one",
         ),
         ("[{from: 2026-11-23T12:00:00Z, g_per_kwh: 1, g: [}]", "expected YAML or JSON"),
+        ("DE: [1, 2, 3]", "DE: expected a number of at least 0, found a list of 3"),
+        ("[{from: {a: b}, g_per_kwh: [1], estimated: [x, y], zone: [z]}]", "found a list of 1; entry 1: estimated: "),
+        ("a: &one 1\nb: *one", "expected every value written out, found an alias (*name)"),
         ("!!python/object/apply:os.getcwd []", "found 0"),
         ("[" * 5000, "expected"),
     ],
@@ -161,6 +188,35 @@ def test_a_mistake_names_file_key_and_value(tmp_path: Path, text: str, words: st
     assert words in str(error)
 
 
+def test_few_bytes_of_aliases_never_become_much_text() -> None:
+    """Expanded, these are 10**30 words: whoever printed only their start would never end."""
+    lists = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    intensities, problems = parse_intensities("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *lists]).encode())
+
+    assert (intensities, len(problems)) == ({}, 1)
+    assert "found an alias" in problems[0]
+
+
+def test_a_star_that_is_no_alias_is_welcome(tmp_path: Path) -> None:
+    assert series_from(tmp_path, "# *** grams ***\nDE: 312").points[0].intensity_g_per_kwh == 312
+
+
+def test_a_file_with_a_mistake_is_not_read_again_until_it_changes(tmp_path: Path) -> None:
+    """Proof: other content under the same inode, size and time is not seen; under another time it is."""
+    path = written(tmp_path / "grid.yaml", "DE: much")
+    client = FileClient(ProviderSettings(kind="file", path=str(path)), home_zone="DE")
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ProviderError) as caught:
+            client.fetch(ZoneQuery("DE"), now_s=NOON_S)
+        errors.append(str(caught.value))
+        written(path, "DE: 3000")
+    written(path, "312", at_s=WRITTEN_S + 1)
+
+    assert errors[0] == errors[1]
+    assert client.fetch(ZoneQuery("DE"), now_s=NOON_S).points[0].intensity_g_per_kwh == 312
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     text = "[{from: x, g_per_kwh: y}, {until: z}, 5]"
 
@@ -168,7 +224,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_io_and_a_huge_one_is_not_read(tmp_path: Path) -> None:
-    client = FileClient(ProviderSettings(kind="file", path=str(tmp_path / "none")))
+    client = FileClient(ProviderSettings(kind="file", path=str(tmp_path / "none")), home_zone="DE")
     with pytest.raises(ProviderError, match="No such file") as caught:
         client.fetch(ZoneQuery("DE"), now_s=NOON_S)
 
@@ -196,7 +252,7 @@ def test_a_swapped_link_and_a_rewritten_file_are_noticed(tmp_path: Path) -> None
     data.symlink_to("one")
     file.symlink_to("..data/grid.yaml")
     clock = FakeClock(wall_s=NOON_S)
-    client = FileClient(ProviderSettings(kind="file", path=str(file)))
+    client = FileClient(ProviderSettings(kind="file", path=str(file)), home_zone="DE")
 
     class NoJitter:
         def uniform(self, a: float, b: float, /) -> float:
@@ -225,7 +281,7 @@ def test_a_swapped_link_and_a_rewritten_file_are_noticed(tmp_path: Path) -> None
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     """Proof: other content under the same inode, size and time is not seen."""
     path = written(tmp_path / "grid.yaml", "100")
-    client = FileClient(ProviderSettings(kind="file", path=str(path)))
+    client = FileClient(ProviderSettings(kind="file", path=str(path)), home_zone="DE")
     client.fetch(ZoneQuery("DE"), now_s=NOON_S)
     written(path, "200")
 

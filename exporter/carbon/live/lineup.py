@@ -92,7 +92,17 @@ def make_lineup(settings: CarbonSettings, place: Place, clock: Clock, *, jitter:
         if lends_references:
             for zone in _reference_zones(settings, provider, home):
                 query = query._replace(grid_zone=zone)
-                poller = make_poller(client, provider, query, settings, clock, jitter=jitter, source=name, item=zone)
+                poller = make_poller(
+                    client,
+                    provider,
+                    query,
+                    settings,
+                    clock,
+                    jitter=jitter,
+                    source=name,
+                    item=zone,
+                    may_lack_zone=provider.kind == "file",
+                )
                 references[zone] = [poller]
                 keys[id(poller)] = provider_key(provider)
     return Lineup(by_signal=by_signal, references=references, keys=keys)
@@ -108,6 +118,7 @@ def make_poller(
     jitter: Jitter,
     source: str | None = None,
     item: str = "",
+    may_lack_zone: bool = False,
 ) -> Poller:
     """Return a poller that asks ``client`` as often as suits the provider's kind, or as its settings say."""
     from exporter.carbon.providers import usual_interval_s
@@ -133,6 +144,7 @@ def make_poller(
         estimates=provider.estimates,
         source=source,
         item=item,
+        may_lack_zone=may_lack_zone,
     )
 
 

@@ -6,10 +6,15 @@ schedule: who asks when, and what becomes of an answer, is the poller's affair.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from exporter.carbon.providers.problems import provider_findings, provider_problems
 from exporter.carbon.providers.tempo import TEMPO, Tempo, fresh_for_s, usual_delay_s, usual_interval_s
 from exporter.carbon.records import IntensityClient
 from exporter.carbon.settings import CarbonSettings, ProviderSettings
+
+if TYPE_CHECKING:
+    from exporter.carbon.place import Place
 
 __all__ = [
     "TEMPO",
@@ -51,10 +56,10 @@ def make_client(settings: ProviderSettings, carbon: CarbonSettings) -> Intensity
 
             return EntsoeClient(settings, place_of(carbon))
         case _:
-            return _make_own(settings)
+            return _make_own(settings, place_of(carbon))
 
 
-def _make_own(settings: ProviderSettings) -> IntensityClient:
+def _make_own(settings: ProviderSettings, place: Place) -> IntensityClient:
     """Return the client of a source that the operator runs."""
     match settings.kind:
         case "prometheus":
@@ -66,9 +71,11 @@ def _make_own(settings: ProviderSettings) -> IntensityClient:
 
             return GatewayClient(settings)
         case "file":
+            from exporter.carbon.place import zone_id
             from exporter.carbon.providers.file import FileClient
 
-            return FileClient(settings)
+            # Where no zone is configured, the kind stands for it (``make_lineup``).
+            return FileClient(settings, home_zone=zone_id(place.grid_zone) or settings.kind)
         case _:
             from exporter.carbon.providers.fixed import FixedClient
 

@@ -10,9 +10,9 @@ Three forms, in grams of CO2e per kilowatt-hour:
     - {from: "2026-11-23T14:00:00+01:00", g_per_kwh: 290, estimated: true, zone: DE}
 
 Times are ISO 8601 and must carry an offset. An interval without ``until`` ends where the next of its zone begins, the
-last one never. ``estimated`` (false) and ``zone`` (all that have no entry of their own) may be left out. Intervals to
-come are the forecast. A value without an end is fresh as long as the file stands, unless ``fresh_for_s`` is set: then
-for so long after the file was last written.
+last one never. ``estimated`` (false) and ``zone`` may be left out: what names no zone is of the node's own. Intervals
+to come are the forecast. A value without an end is fresh as long as the file stands, unless ``fresh_for_s`` is set:
+then for so long after the file was last written. YAML's aliases (``*name``) are refused: a few stand for any amount.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = ["FileClient", "parse_intensities"]
 _MAX_BYTES = 1 << 20
 _MOST_ENTRIES = 20_000
 _SHOWN_PROBLEMS = 3
+_SHOWN = 40
 _LOOK_AHEAD_S = 240.0
 """Intervals that begin so soon count as present: a change of value is known before it happens."""
 _PAST_S = 6 * 3600.0
@@ -41,7 +42,7 @@ _KEYS = ("from", "until", "g_per_kwh", "estimated", "zone")
 _EXAMPLE = 'write a number, {DE: 312}, or [{from: "2026-11-23T12:00:00Z", g_per_kwh: 312}]'
 
 Intensities = Mapping[str, Sequence[IntensityPoint]]
-"""Intervals in order by zone in capitals; the empty zone stands for all others."""
+"""Intervals in order by zone in capitals; the empty zone stands for the home zone."""
 
 
 class _Reading(NamedTuple):
@@ -49,14 +50,21 @@ class _Reading(NamedTuple):
 
     mark: tuple[int, int, int]
     intensities: Intensities
+    problems: Sequence[str]
 
 
 class FileClient:
-    """Reads one file; a ConfigMap's symbolic link may be swapped under it."""
+    """Reads one file; a ConfigMap's symbolic link may be swapped under it.
+
+    Args:
+        settings: where the file is, and how long its values are fresh.
+        home_zone: the only zone that entries without zone are for.
+    """
 
     provider = "file"
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, *, home_zone: str) -> None:
+        self._home_zone = home_zone.upper()
         self._path = Path(settings.path)
         self._fresh_for_s = settings.fresh_for_s
         self._last: _Reading | None = None
@@ -64,11 +72,14 @@ class FileClient:
     def fetch(self, query: ZoneQuery, *, now_s: float) -> IntensitySeries:
         """Return what the file says of the zone. Raises ``ProviderError``."""
         reading = self._read()
-        written_s = reading.mark[2] / 1e9
+        # The file may be of another machine, whose clock is a little ahead.
+        written_s = min(reading.mark[2] / 1e9, now_s)
         zone = query.grid_zone.upper()
-        points = reading.intensities.get(zone) or reading.intensities.get("")
+        points = reading.intensities.get(zone)
+        if not points and zone == self._home_zone:
+            points = reading.intensities.get("")
         if not points:
-            raise self._error("not_found", [f"no entry for the zone {query.grid_zone}; add one, or one without zone"])
+            raise self._error("not_found", [f"no entry for the zone {query.grid_zone}; add one with that zone"])
         points = [point._replace(from_s=written_s) if math.isinf(point.from_s) else point for point in points]
         begun = [point for point in points if point.from_s <= now_s]
         if not begun:
@@ -99,23 +110,26 @@ class FileClient:
 
                 stat = os.fstat(file.fileno())
                 mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-                if self._last is not None and self._last.mark == mark:
-                    return self._last
-                content = file.read(_MAX_BYTES + 1)
+                is_known = self._last is not None and self._last.mark == mark
+                content = b"" if is_known else file.read(_MAX_BYTES + 1)
         except OSError as exc:
             raise self._error("io", [f"cannot be read ({exc.strerror}); put the file there, or set path"]) from None
-        if len(content) > _MAX_BYTES:
-            raise self._error("format", [f"expected at most {_MAX_BYTES} bytes, found more; drop what has passed"])
-        intensities, problems = parse_intensities(content)
-        if problems:
-            raise self._error("format", problems)
-        self._last = _Reading(mark, intensities)
+        if self._last is None or not is_known:
+            self._last = _Reading(mark, *_parsed(content))
+        if self._last.problems:
+            raise self._error("format", self._last.problems)
         return self._last
 
     def _error(self, reason: str, problems: Sequence[str]) -> ProviderError:
         shown = "; ".join(problems[:_SHOWN_PROBLEMS])
         more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
         return ProviderError(self.provider, reason, f"{self._path}: {shown}{more}")
+
+
+def _parsed(content: bytes) -> tuple[Intensities, list[str]]:
+    if len(content) > _MAX_BYTES:
+        return {}, [f"expected at most {_MAX_BYTES} bytes, found more; drop what has passed"]
+    return parse_intensities(content)
 
 
 def parse_intensities(content: bytes) -> tuple[Intensities, list[str]]:
@@ -133,7 +147,7 @@ def parse_intensities(content: bytes) -> tuple[Intensities, list[str]]:
         return _of_intervals(document)
     grams = _number(document)
     if grams is None:
-        return {}, [f"expected intensities, found {str(document)[:40]!r}; {_EXAMPLE}"]
+        return {}, [f"expected intensities, found {_shown(document)}; {_EXAMPLE}"]
     return {"": [IntensityPoint(-math.inf, math.inf, grams)]}, []
 
 
@@ -149,6 +163,8 @@ def _loaded(content: bytes) -> object:
 
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         try:
+            if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
+                raise ValueError("expected every value written out, found an alias (*name)")
             document = yaml.load(text, Loader=loader)  # noqa: S506 - builds text, lists and mappings only
         except (yaml.YAMLError, RecursionError) as exc:
             raise ValueError(f"expected YAML or JSON: {exc}") from None
@@ -169,7 +185,7 @@ def _of_zones(document: Mapping[object, object]) -> tuple[Intensities, list[str]
     for zone, value in document.items():
         grams = _number(value)
         if grams is None:
-            problems.append(f"{str(zone)[:40]}: expected a number of at least 0, found {str(value)[:40]!r}")
+            problems.append(f"{str(zone)[:_SHOWN]}: expected a number of at least 0, found {_shown(value)}")
         else:
             found[str(zone).strip().upper()] = [IntensityPoint(-math.inf, math.inf, grams)]
     return found, problems if found or problems else [f"expected intensities, found none; {_EXAMPLE}"]
@@ -192,17 +208,17 @@ def _of_intervals(document: Sequence[object]) -> tuple[Intensities, list[str]]:
 
 def _entry_problems(entry: object) -> Iterator[str]:
     if not isinstance(entry, Mapping):
-        yield f"expected from and g_per_kwh, found {str(entry)[:40]!r}"
+        yield f"expected from and g_per_kwh, found {_shown(entry)}"
         return
     for key in entry:
         if key not in _KEYS:
-            yield f"{str(key)[:40]}: no such key; use {', '.join(_KEYS)}"
+            yield f"{str(key)[:_SHOWN]}: no such key; use {', '.join(_KEYS)}"
     if _number(entry.get("g_per_kwh")) is None:
-        yield f"g_per_kwh: expected a number of at least 0, found {str(entry.get('g_per_kwh'))[:40]!r}"
+        yield f"g_per_kwh: expected a number of at least 0, found {_shown(entry.get('g_per_kwh'))}"
     if _truth(entry.get("estimated", "false")) is None:
-        yield f"estimated: expected true or false, found {str(entry.get('estimated'))[:40]!r}"
+        yield f"estimated: expected true or false, found {_shown(entry.get('estimated'))}"
     if not isinstance(entry.get("zone", ""), str):
-        yield f"zone: expected a grid zone, found {str(entry.get('zone'))[:40]!r}"
+        yield f"zone: expected a grid zone, found {_shown(entry.get('zone'))}"
     yield from _time_problems(entry)
 
 
@@ -215,11 +231,18 @@ def _time_problems(entry: Mapping[object, object]) -> Iterator[str]:
             except answers.MalformedError as exc:
                 yield f"{key}: {exc}; write it like 2026-11-23T12:00:00+01:00"
     if len(times) > 1 and times[1] <= times[0]:
-        yield f"until: expected a time after from, found {str(entry['until'])[:40]!r}"
+        yield f"until: expected a time after from, found {_shown(entry['until'])}"
 
 
 def _truth(value: object) -> bool | None:
-    return {"true": True, "false": False}.get(str(value).lower())
+    return {"true": True, "false": False}.get(str(value).lower()) if isinstance(value, str | bool) else None
+
+
+def _shown(value: object) -> str:
+    """Return the start of a word, or of what kind and how long a list or mapping is."""
+    if isinstance(value, list | Mapping):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    return repr(str(value)[:_SHOWN])
 
 
 def _interval(entry: Mapping[str, object]) -> IntensityPoint:
@@ -239,7 +262,9 @@ def _in_order(points: list[IntensityPoint], zone: str, problems: list[str]) -> S
             point = point._replace(until_s=following.from_s)
         if point.until_s > following.from_s:
             at = answers.utc_text(following.from_s, "%Y-%m-%dT%H:%MZ")
-            problems.append(f"two intervals of {zone or 'all zones'} overlap at {at}; shorten or remove one")
+            problems.append(
+                f"two intervals {f'of {zone}' if zone else 'without zone'} overlap at {at}; shorten or remove one"
+            )
         ordered.append(point)
     return [*ordered, points[-1]]
 
