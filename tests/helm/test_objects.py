@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -46,6 +47,21 @@ def test_the_linter_finds_nothing(helm: str) -> None:
 
     assert done.returncode == 0, done.stdout
     assert "[WARNING]" not in done.stdout
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_the_package_holds_rules_and_dashboards(helm: str, tmp_path: Path) -> None:
+    """A packaged chart needs nothing of the repository: files behind its link are in it."""
+    done = run_helm(helm, "package", str(CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        names = set(archive.getnames())
+    files = [path.relative_to(ROOT) for path in (ROOT / "dashboards").rglob("wattribute-*") if path.is_file()]
+
+    assert package.name == f"wattribute-{__version__}.tgz"
+    assert len(files) >= 6
+    assert {f"wattribute/files/{path}" for path in files} <= names
 
 
 @pytest.mark.parametrize("case", MATRIX)
