@@ -100,6 +100,17 @@ def test_of_equal_windows_the_earliest_is_best() -> None:
     assert best_window(points, 100, 0) == (0, 50)
 
 
+def test_of_windows_that_differ_by_rounding_only_the_earliest_is_best() -> None:
+    """The same three values again and again, at times of today: sums of tenths differ in their last digits."""
+    edges = [1_795_435_200.0 + n * 300 for n in range(289)]
+    points = [IntensityPoint(a, b, (0.1, 0.2, 0.3)[n % 3]) for n, (a, b) in enumerate(pairwise(edges))]
+
+    for duration_s in (300, 900, 1800, 3600, 14_400):
+        best = best_window(points, duration_s, edges[0] + 100.7)
+        assert best is not None
+        assert best[0] <= edges[3]
+
+
 def test_no_window_spans_a_gap() -> None:
     points = [IntensityPoint(0, 100, 50), IntensityPoint(150, 250, 10)]
 
