@@ -81,7 +81,9 @@ def _ask(lane: _Lane, carbon: CarbonSettings, now_s: float, answers: queue.Simpl
                 estimates=provider.estimates,
             )
         except ProviderError as exc:
-            answers.put(_Answer(zone, provider.signal, rank, None, f"{provider.kind} failed ({exc.reason})"))
+            is_lack = provider.kind == "file" and exc.reason == "not_found"
+            problem = f"{provider.kind} has no value for it" if is_lack else f"{provider.kind} failed ({exc.reason})"
+            answers.put(_Answer(zone, provider.signal, rank, None, problem))
         except Exception as exc:  # noqa: BLE001 - the source-isolation line: one provider does not end the others
             # The error's text is left out: it may quote an address or a header that carries a key.
             problem = f"{provider.kind} failed ({type(exc).__name__})"
