@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from exporter.errors import ExporterError
 
@@ -246,9 +246,19 @@ def _make_manager(base_url: str, ca_file: str, *, verify: bool) -> PoolManager:
     if not verify:
         options = {"cert_reqs": "CERT_NONE"}
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
+    manager = _proxy(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
     manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
     return manager
+
+
+def _proxy(address: str, options: Mapping[str, str]) -> PoolManager:
+    """Return a manager that goes through ``address``; user and password in it become a header and nothing else."""
+    import urllib3
+
+    scheme, _, rest = address.rpartition("://")
+    user, _, host = rest.rpartition("@")
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+    return urllib3.ProxyManager(f"{scheme or 'http'}://{host}", proxy_headers=headers, **options)  # type: ignore[arg-type]
 
 
 def _cause(exc: BaseException) -> str:

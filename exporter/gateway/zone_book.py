@@ -10,13 +10,15 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
+from exporter.carbon.cloud_regions import read_regions
 from exporter.carbon.gateway_settings import GatewaySettings
 from exporter.carbon.grid_table import find_row, near_zones
 from exporter.carbon.place import place_of, zone_id
-from exporter.carbon.providers.zones import provider_zone
+from exporter.carbon.providers.zones import provider_zone, read_names
 from exporter.carbon.records import Signal
-from exporter.carbon.settings import CarbonSettings, ProviderSettings
+from exporter.carbon.settings import CarbonSettings, ProviderKind, ProviderSettings
 from exporter.clock import Clock
 from exporter.gateway.records import Demand
 
@@ -26,6 +28,7 @@ LONGEST_ZONE = 64
 """Characters of a zone's name, as in the configuration."""
 FORGET_UNANSWERED_S = 3600.0
 """Seconds after which a learned zone is forgotten for which no provider ever had a value."""
+_TABLED_KINDS: tuple[ProviderKind, ...] = ("entsoe", "watttime")
 _OWN_KINDS = frozenset({"prometheus", "gateway", "file", "fixed"})
 _ZONE = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,8}){0,3}", re.ASCII)
 """A country (ISO 3166) and up to three parts below it: ``DE``, ``SE-SE3``, ``US-CAL-CISO``."""
@@ -128,7 +131,7 @@ class ZoneBook:
     def _refusal(self, zone: str, signal: Signal, *, is_new: bool) -> str:
         if not self._settings.learn_zones:
             return f"zone {zone} is not served; add it to gateway.zones, or switch gateway.learn_zones on"
-        if not (_ZONE.fullmatch(zone) and find_row(zone)):
+        if not (_ZONE.fullmatch(zone) and _is_known(zone)):
             near = near_zones(zone, limit=3)
             hint = f"did you mean {', '.join(near)}?" if near else "use an id such as DE or US-CAL-CISO"
             return f"no grid zone {zone} is known; {hint}"
@@ -143,3 +146,17 @@ class ZoneBook:
         if provider.kind in _OWN_KINDS:
             return True
         return provider_zone(provider, zone, self._place.grid_zone, self._place.region) is not None
+
+
+def _is_known(zone: str) -> bool:
+    """Tell whether there is such a zone. A part of a country must be named by a table: anybody can invent parts."""
+    row = find_row(zone)
+    if row is None or row.match != "parent":
+        return row is not None
+    return zone in _named_parts()
+
+
+@cache
+def _named_parts() -> frozenset[str]:
+    regions = {region.grid_zone for region in read_regions()}
+    return frozenset(regions | {name.zone for kind in _TABLED_KINDS for name in read_names(kind)})

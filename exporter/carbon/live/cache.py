@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ _MOST_BYTES = 8 << 20
 _MOST_ENTRIES = 2000
 _MOST_POINTS = 100
 _MOST_FORECAST_POINTS = 300
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.01)
 
 
 class CacheEntry(NamedTuple):
@@ -52,7 +54,7 @@ def load(path: Path) -> LoadedCache:
         return LoadedCache(note=f"{path}: cannot be read: {exc.strerror}")
     try:
         return LoadedCache(_entries(content))
-    except (ValueError, RecursionError, SourceError) as exc:
+    except (ValueError, OverflowError, RecursionError, SourceError) as exc:
         aside = path.with_name(path.name + ".damaged")
         with suppress(OSError):
             path.replace(aside)
@@ -62,10 +64,13 @@ def load(path: Path) -> LoadedCache:
 def save(path: Path, entries: Iterable[CacheEntry]) -> str:
     """Write ``entries`` to ``path`` in one step; return why that failed, or nothing.
 
-    Of each series the newest 100 intervals and the next 300 of the forecast are kept.
+    Of each series the newest 100 intervals and the next 300 of the forecast are kept, and fewer where the file would
+    become too large to be read back.
     """
-    kept = [{"key": key, "series": encode_series(_shortened(series))} for key, series in entries][:_MOST_ENTRIES]
-    text = json.dumps({"version": _VERSION, "entries": kept}, separators=(",", ":"), allow_nan=False)
+    kept = list(entries)[:_MOST_ENTRIES]
+    text = next((text for text in map(partial(_text, kept), _SHARES) if len(text) <= _MOST_BYTES), "")
+    if not text:
+        return f"{path}: not written, {len(kept)} values do not fit into {_MOST_BYTES} bytes"
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +83,15 @@ def save(path: Path, entries: Iterable[CacheEntry]) -> str:
     return ""
 
 
-def _shortened(series: IntensitySeries) -> IntensitySeries:
-    return replace(series, points=series.points[-_MOST_POINTS:], forecast=series.forecast[:_MOST_FORECAST_POINTS])
+def _text(entries: Sequence[CacheEntry], share: float) -> str:
+    """Return the file's text with ``share`` of the intervals that are kept at most."""
+    kept = [{"key": key, "series": encode_series(_shortened(series, share))} for key, series in entries]
+    return json.dumps({"version": _VERSION, "entries": kept}, separators=(",", ":"), allow_nan=False)
+
+
+def _shortened(series: IntensitySeries, share: float) -> IntensitySeries:
+    points, forecast = max(int(_MOST_POINTS * share), 1), int(_MOST_FORECAST_POINTS * share)
+    return replace(series, points=series.points[-points:], forecast=series.forecast[:forecast])
 
 
 def _entries(content: bytes) -> list[CacheEntry]:

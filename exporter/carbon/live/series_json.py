@@ -88,9 +88,14 @@ def _text(document: Mapping[str, object], key: str, source: str) -> str:
 
 
 def _number(value: object, key: str, source: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _error(source, f"{key}: a finite number", value)
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise _error(source, f"{key}: a finite number", value)
 
 
 def _until(value: object, key: str, source: str) -> float:

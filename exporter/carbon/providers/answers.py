@@ -31,6 +31,7 @@ __all__ = [
     "time_of",
     "user_agent",
     "utc_text",
+    "without_secrets",
 ]
 
 FORECAST_HOURS = 48
@@ -71,7 +72,7 @@ def reading(source: str, secrets: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except MalformedError as exc:
-        text = _without(str(exc), secrets)
+        text = without_secrets(str(exc), secrets)
         raise ProviderError(source, "format", f"{source} answered unexpectedly: {text}") from None
 
 
@@ -105,7 +106,7 @@ def get(
         answer = client.get(path, query, headers=headers)
     except HttpError as exc:
         reason = "format" if exc.reason == "too_large" else exc.reason
-        raise ProviderError(source, reason, f"{source}: {_without(str(exc), secrets)}") from None
+        raise ProviderError(source, reason, f"{source}: {without_secrets(str(exc), secrets)}") from None
     if answer.status not in statuses:
         raise _status_error(answer, source, secrets, now_s)
     return answer.body
@@ -122,7 +123,7 @@ def refuse_future(source: str, from_s: float, now_s: float) -> None:
 def _status_error(answer: Answer, source: str, secrets: Sequence[str], now_s: float) -> ProviderError:
     """Return the error that a status and its body, in any format, stand for."""
     reason = _STATUS_REASONS.get(answer.status, "server" if answer.status // 100 == 5 else "format")  # noqa: PLR2004
-    said = clean(_without(_message(answer.body), secrets))
+    said = clean(without_secrets(_message(answer.body), secrets))
     text = f"{source} answered {answer.status}" + (f": {said}" if said else "")
     return ProviderError(source, reason, text, retry_after_s=retry_after_s(answer.headers, now_s))
 
@@ -163,10 +164,21 @@ def clean(text: str) -> str:
     return " ".join(words)[:_SHOWN]
 
 
-def _without(text: str, secrets: Sequence[str]) -> str:
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """Return ``text`` with every secret hidden, one whose end was cut off with the text too."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, _HIDDEN)
+            text = _without_cut_off(text, secret)
+    return text
+
+
+def _without_cut_off(text: str, secret: str) -> str:
+    """Hide the beginning of ``secret`` where ``text`` ends with it; a quote may follow, as in a shown text."""
+    bare = text.rstrip("'\"")
+    for length in range(min(len(secret) - 1, len(bare)), _SHORTEST_SECRET - 1, -1):
+        if bare.endswith(secret[:length]):
+            return bare[:-length] + _HIDDEN + text[len(bare) :]
     return text
 
 

@@ -38,6 +38,7 @@ __all__ = ["ElectricityMapsClient"]
 _SOURCE = "electricity_maps"
 _URL = "https://api.electricitymaps.com/v4"
 _NO_FORECAST_S = 86_400.0
+_NO_FORECAST_NOW_S = 3600.0
 """Seconds for which a plan without a forecast is not asked for one again."""
 _PERIODS_S: Mapping[str, int] = {"5_minutes": 300, "15_minutes": 900, "hourly": 3600}
 
@@ -131,15 +132,17 @@ class ElectricityMapsClient:
         if not query.with_forecast:
             return (), ""
         if now_s < self._no_forecast_until_s.get(zone, 0.0):
-            return (), "; the plan has no forecast"
+            return (), "; no forecast for now"
         try:
             body = self._get("forecast", zone, key, {"horizonHours": str(FORECAST_HOURS)}, now_s)
             with reading(_SOURCE, (key,)):
                 return tuple(p for p in _points(body, zone) if p.from_s >= after_s and p.until_s > now_s), ""
         except ProviderError as exc:
-            if exc.reason in ("auth", "not_found"):
+            if exc.reason == "auth":
                 self._no_forecast_until_s[zone] = now_s + _NO_FORECAST_S
                 return (), "; the plan has no forecast"
+            if exc.reason == "not_found":
+                self._no_forecast_until_s[zone] = now_s + _NO_FORECAST_NOW_S
             return (), f"; no forecast ({exc.reason})"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from exporter.carbon.place import Place
-from exporter.carbon.providers.answers import get, reading, refuse_future, user_agent, utc_text
+from exporter.carbon.providers.answers import get, reading, refuse_future, user_agent, utc_text, without_secrets
 from exporter.carbon.providers.credentials import KeyFile
 from exporter.carbon.providers.entsoe_document import SLOT_S, Acknowledgement, Generation, parse_document
 from exporter.carbon.providers.fuel_factors import OTHER, factors
@@ -104,9 +104,7 @@ class EntsoeClient:
             document = parse_document(body)
         if isinstance(document, Acknowledgement):
             reason = "not_found" if document.code == _NO_DATA else "format"
-            text = document.text
-            for secret in secrets:
-                text = text.replace(secret, "(hidden)")
+            text = without_secrets(document.text, secrets)
             raise ProviderError(_SOURCE, reason, f"{_SOURCE} has no data for {area}: {text}")
         if document.areas - {area}:
             found = min(document.areas - {area})[:20]
