@@ -26,6 +26,9 @@ __all__ = ["Reader", "add_advise_flags", "add_estimate_flags", "flag_cells", "nu
 
 _SECONDS_PER_HOUR = 3600.0
 _LONGEST = 40
+_LARGEST = 1e15
+"""No quantity of a run is larger in any of the units; beyond, products overflow."""
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
 _MOST_ROWS = 100_000
 _POSITIVE = Range(is_open=True)
 _GRAMS_PER_KWH = Range(0, 2000)
@@ -151,19 +154,35 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise ConfigError([f"--input: {path} cannot be read: {reason}"]) from exc
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if not line.startswith("#")]
+    lines = list(_without_comments(text))
     if len(lines) > _MOST_ROWS:
         raise ConfigError([f"--input: {path} has more than {_MOST_ROWS} rows"])
     table = csv.reader(line for _, line in lines)
-    head = [name.strip().lstrip("-").replace("_", "-").lower() for name in next(table, [])]
+    head = [name.strip().lstrip("-").replace("_", "-").lower() for name in next(_read(path, table), [])]
     _check_head(path, head)
-    for row in table:
+    for row in _read(path, table):
         number = lines[table.line_num - 1][0]
         if len(row) > len(head):
             raise ConfigError([f"{path}:{number}: expected {len(head)} cells, found {len(row)}"])
         cells = {name: cell.strip() for name, cell in zip(head, row, strict=False) if cell.strip()}
         if cells:
             yield number, cells
+
+
+def _read(path: Path, table: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from table
+    except csv.Error as exc:
+        raise ConfigError([f"--input: {path} is no table of comma-separated values: {exc}"]) from exc
+
+
+def _without_comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line but comments; what looks like one within a quoted cell is none."""
+    is_quoted = False
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if is_quoted or not line.startswith("#"):
+            is_quoted ^= line.count('"') % 2 == 1
+            yield number, line
 
 
 def _check_head(path: Path, head: Sequence[str]) -> None:
@@ -202,7 +221,7 @@ class Reader:
     def duration_s(self, text: str, name: str) -> float | None:
         """Return the seconds of a duration such as ``36h``, None if it is not stated or wrong."""
         seconds = parse_duration_s(text) if text else None
-        if text and not seconds:
+        if text and not (seconds and seconds <= _LARGEST):
             self.problem(name, f"expected a duration such as 90m, 36h or 14.8d, found {text[:_LONGEST]!r}")
             return None
         return seconds
@@ -216,12 +235,12 @@ class Reader:
 
 
 def number(text: str) -> float | None:
-    """Return a finite number, thousands separated by commas or not; None for anything else."""
+    """Return a finite number, thousands separated by commas or not; None for anything else, a decimal comma too."""
     try:
-        value = float(text.replace(",", ""))
+        value = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def _bounds_text(bounds: Range) -> str:

@@ -31,7 +31,8 @@ _WRONG = object()
 def parse_duration_s(text: str) -> float | None:
     """Return the seconds of ``250ms``, ``5s``, ``15m``, ``24h`` or ``7d``, or None for anything else."""
     match = _DURATION.fullmatch(text)
-    return float(match[1]) * _UNIT_S[match[2]] if match else None
+    seconds = float(match[1]) * _UNIT_S[match[2]] if match else math.inf
+    return seconds if math.isfinite(seconds) else None
 
 
 @dataclass(slots=True)
