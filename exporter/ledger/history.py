@@ -57,8 +57,10 @@ class PastRun:
         return {component: joules for component, joules in sums.items() if joules > 0}
 
     def emissions_by_scope_g(self) -> Mapping[Scope, float]:
-        """Return grams of every scope that has any."""
-        return {scope: grams for scope, grams in zip(SCOPES, self.emissions_g, strict=True) if grams > 0}
+        """Return grams of every scope that has any; operational ones, even if 0, where the grid was known."""
+        counted = {"operational"} if self.place.grid_zone else set()
+        grams_of = zip(SCOPES, self.emissions_g, strict=True)
+        return {scope: grams for scope, grams in grams_of if grams > 0 or scope in counted}
 
 
 class History:

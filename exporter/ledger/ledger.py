@@ -34,7 +34,7 @@ from exporter.ledger.hardware import Hardware, held_of
 from exporter.ledger.holdings import HeldGpus, book_holdings, note_most_held
 from exporter.ledger.newborn import without_newborn
 from exporter.ledger.node_totals import NodeTotals
-from exporter.ledger.places import RunPlace, place_now
+from exporter.ledger.places import RunPlace, moved, place_now
 from exporter.ledger.processes import ProcessAccounts
 from exporter.ledger.rates import Rates, rates_of
 from exporter.ledger.saved import SavedState, StateChanges
@@ -181,7 +181,7 @@ class Ledger:
             for account in self._accounts.values():
                 account.footprint[_COST], account.shown = 0.0, None
             for record in self._runs.values():
-                record.place = record.place._replace(currency=currency)
+                record.place = record.place._replace(currency=currency, is_cost_whole=False)
             self._must_save_all = True
         self._node.restart_cost(currency)
 
@@ -256,7 +256,8 @@ class Ledger:
             self._runs[facts.key] = record
             self._changes.runs.add(facts.key)
         if facts.is_alive:
-            record.seen_s, record.seen_wall_s, record.place = self._now_s, self._wall_s, self._place
+            record.seen_s, record.seen_wall_s = self._now_s, self._wall_s
+            record.place = moved(record.place, self._place)
         if facts.started_s > record.facts.started_s > 0:
             facts = replace(facts, started_s=record.facts.started_s)
         if facts != record.facts:
@@ -364,7 +365,7 @@ class Ledger:
         self._now_s = saved.saved_at_s
         self._node.restore(saved)
         self._budgets.restore(saved.budgets)
-        if "embodied" in saved.emissions_g:
+        if saved.is_embodied_counted:
             self._hardware.restore(saved_at_s=saved.saved_at_s)
         self._runs.update((record.facts.key, record) for record in saved.runs)
         for key, account in saved.accounts.items():
@@ -388,11 +389,10 @@ class Ledger:
         changes.is_full = full or self._must_save_all
         self._must_save_all = False
         self._processes.fill(changes)
-        changes.now_s = self._now_s
         self._node.fill(changes)
+        changes.now_s, changes.is_embodied_counted = self._now_s, self._hardware.is_counted
         changes.budgets = self._budgets.totals_g
-        changes.accounts = self._accounts
-        changes.run_records = self._runs
+        changes.accounts, changes.run_records = self._accounts, self._runs
         return changes
 
     def run_totals(self) -> Mapping[RunKey, Account]:

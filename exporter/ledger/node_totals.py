@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from exporter.attribution.records import ComponentShares, Reason
@@ -36,6 +37,7 @@ class NodeTotals:
         self.currency = ""
         self.event_counts: dict[tuple[EventKind, str, str], float] = {}
         self._born_s: dict[str, float] = {}
+        self._shown_s = self._shown_before_s = -math.inf
 
     def restore(self, saved: SavedState) -> None:
         """Take over the totals of an earlier process on this boot."""
@@ -116,5 +118,7 @@ class NodeTotals:
         self.components[component] = self.components[component]._replace(power_w=None)
 
     def newborn(self, *, now_s: float) -> set[str]:
-        """Return the components, scopes and footprint columns that appeared at ``now_s``."""
-        return {name for name, born_s in self._born_s.items() if born_s == now_s}
+        """Return the components, scopes and footprint columns that the page of ``now_s`` is the first to show."""
+        if now_s != self._shown_s:
+            self._shown_before_s, self._shown_s = self._shown_s, now_s
+        return {name for name, born_s in self._born_s.items() if born_s > self._shown_before_s}

@@ -26,6 +26,7 @@ class SavedState:
         ticks, late_ticks: the agent's own counters.
         components, unattributed_j, emissions_g, event_counts, accounts, processes, runs: see ``Ledger``.
         footprint, currency: the node's, see ``Snapshot``.
+        is_embodied_counted: whether emissions of making the hardware were being counted.
         budgets: grams by the name of every budget that was ever configured on this boot.
         domains: the hardware counters at the save.
         learned: what was learned of each component's idle power, on this or an earlier boot.
@@ -42,6 +43,7 @@ class SavedState:
     accounts: Mapping[LeafKey, Account] = field(default_factory=dict)
     footprint: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
+    is_embodied_counted: bool = False
     budgets: Mapping[str, float] = field(default_factory=dict)
     processes: Mapping[ProcessKey, Account] = field(default_factory=dict)
     runs: Sequence[RunRecord] = ()
@@ -76,6 +78,7 @@ class StateChanges:
     accounts: Mapping[LeafKey, Account] = field(default_factory=dict)
     footprint: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
+    is_embodied_counted: bool = False
     budgets: Mapping[str, float] = field(default_factory=dict)
     process_accounts: Mapping[ProcessKey, Account] = field(default_factory=dict)
     run_records: Mapping[RunKey, RunRecord] = field(default_factory=dict)

@@ -142,6 +142,7 @@ class Store:
             emissions_g=dict(self._db.execute("SELECT * FROM emissions")),
             footprint=dict(self._db.execute("SELECT * FROM footprint")),
             currency=meta.get("currency", ""),
+            is_embodied_counted=meta.get("is_embodied_counted") == "1",
             budgets=dict(self._db.execute("SELECT * FROM budget")),
             event_counts={tuple(row[:3]): row[3] for row in self._db.execute("SELECT * FROM event")},
             accounts=self._accounts(),
@@ -252,6 +253,7 @@ class Store:
                     ("boot_id", self._boot_id),
                     ("saved_at_s", repr(changes.now_s)),
                     ("currency", changes.currency),
+                    ("is_embodied_counted", str(int(changes.is_embodied_counted))),
                 ],
             )
             self._save_runs(changes, run_totals)

@@ -32,10 +32,13 @@ def history_reports(
         StateError: the file is missing or is no state file.
     """
     by_key: dict[str, list[PastRun]] = {}
-    for run in History(path).runs(since_s=since_s):
-        if run.started_s <= until_s:
-            by_key.setdefault(run.facts.key, []).append(run)
-    reports = [_report(parts, path, now_s) for parts in by_key.values()]
+    for run in History(path).runs():
+        by_key.setdefault(run.facts.key, []).append(run)
+    reports = [
+        _report(parts, path, now_s)
+        for parts in by_key.values()
+        if max(part.seen_s for part in parts) >= since_s and min(part.started_s for part in parts) <= until_s
+    ]
     return chosen(reports, wanted) if wanted else reports
 
 
@@ -50,7 +53,7 @@ def _report(parts: Sequence[PastRun], path: Path, now_s: float) -> RunReport:
     market_g, water_l, cost = (math.fsum(column) for column in zip(*(part.footprint for part in parts), strict=True))
     held_s, unused_s, unused_j = (math.fsum(column) for column in zip(*(part.gpu for part in parts), strict=True))
     currencies = sorted({part.place.currency for part in parts if part.place.currency})
-    has_cost = len(currencies) == 1
+    has_cost = len(currencies) == 1 and all(part.place.is_cost_whole for part in parts)
     return RunReport(
         key=facts.key,
         name=facts.name or facts.key,
@@ -76,8 +79,8 @@ def _report(parts: Sequence[PastRun], path: Path, now_s: float) -> RunReport:
             for column, (component, mode) in enumerate(ENERGY_COLUMNS)
         },
         emissions_g=emissions_g,
-        market_g=market_g or None,
-        water_l=water_l or None,
+        market_g=market_g if market_g or any(part.place.is_market_counted for part in parts) else None,
+        water_l=water_l if water_l or any(part.place.is_water_counted for part in parts) else None,
         cost=cost if has_cost else None,
         cost_currency=currencies[0] if has_cost else "",
         gpu_held_s=held_s or None,
@@ -97,6 +100,8 @@ def _hardware(parts: Sequence[PastRun]) -> Sequence[Hardware]:
 
 
 def _facility_j(parts: Sequence[PastRun]) -> float | None:
+    if not all(part.place.is_pue_constant for part in parts):
+        return None
     known = [part.place.pue_ratio * sum(part.energy_j) for part in parts if part.place.pue_ratio is not None]
     return math.fsum(known) if len(known) == len(parts) else None
 
@@ -111,6 +116,10 @@ def _notes(parts: Sequence[PastRun], currencies: Sequence[str]) -> Iterator[str]
     else:
         yield "A state file knows this node only; for a run on several nodes give --prometheus.url=URL."
     if len(parts) > 1:
-        yield f"The node was started {len(parts) - 1} time(s) anew while the run lasted; its parts are added."
+        yield f"The run was seen in {len(parts)} parts (the node was started, or the run paused); they are added."
+    if not all(part.place.is_pue_constant for part in parts):
+        yield "The PUE was changed while the run lasted: no mean intensity can be told."
     if len(currencies) > 1:
         yield f"Cost was counted in several currencies ({', '.join(currencies)}), which cannot be added."
+    elif not all(part.place.is_cost_whole for part in parts):
+        yield "The currency was changed while the run lasted: what it cost before is not known any more."
