@@ -17,7 +17,7 @@ DEBIAN_TEST += gcc libc6-dev slurmctld slurmd slurm-client slurm-wlm-basic-plugi
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench validate-gpu docs golden clean programs training
+.PHONY: help run test lint bench validate-gpu docs golden clean programs training helm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ help: ## this list
 run: $(VENV)/.runtime ## install and serve this machine's numbers on http://127.0.0.1:10187/metrics
 	@exec $(BIN)/wattribute agent --web.listen-address=$(LISTEN) $(ARGS)
 
-test: $(VENV)/.dev programs training ## all tests that this machine can run, then what was skipped and why
+test: $(VENV)/.dev programs training helm ## all tests that this machine can run, then what was skipped and why
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## style, types and layers
@@ -50,12 +50,16 @@ docs: $(VENV)/.dev ## write the generated references again
 	$(BIN)/python -m exporter.config --example > docs/examples/wattribute.yaml
 	$(BIN)/python -m exporter.exposition.reference > docs/reference/metrics.md
 	$(BIN)/python -m exporter.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m tests.helm.values_table > docs/reference/chart.md
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 programs:
 	@.ci/debian $(DEBIAN_TEST)
+
+helm: $(VENV)/.runtime
+	@.ci/helm $(BIN)/python
 
 training: $(VENV)/.dev
 ifeq ($(CI),true)

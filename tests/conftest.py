@@ -11,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 EXPECTED_SKIPS = (
     "needs cgroup v1",
@@ -23,6 +24,10 @@ EXPECTED_SKIPS = (
 may give under CI=true."""
 
 _SKIPS = pytest.StashKey[Counter[str]]()
+
+
+settings.register_profile("busy", deadline=None)  # what a busy machine needs says nothing of the code
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
