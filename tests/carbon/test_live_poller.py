@@ -309,6 +309,23 @@ def test_a_revision_within_an_interval_says_until_when_it_is_fresh_whatever_was_
     assert poller.finding().state == "down"
 
 
+def test_an_interval_that_a_file_says_no_more_is_no_longer_fresh() -> None:
+    """What was in force for five minutes is taken out of the file: what is left ended before it began."""
+    hour = (NOON_S - HOUR_S, NOON_S, 290.0)
+    client = ScriptedClient(stated([hour, (NOON_S, math.inf, 312.0)], fresh_until_s=math.inf), provider="file")
+    clock = noon()
+    clock.advance(60)
+    poller = poller_of(client, clock)
+    poller.poll()
+    client.answer = stated([hour], fresh_until_s=NOON_S)
+    clock.advance(240)
+    poller.poll()
+
+    assert poller.series is not None
+    assert (poller.series.fresh_until_s, poller.finding().state) == (NOON_S, "down")
+    assert poller.series.points[-1][:3] == (NOON_S, NOON_S + 300, 312.0)  # it was true while it stood there
+
+
 def test_an_answer_older_than_what_is_known_makes_it_no_less_fresh() -> None:
     """One of a provider's servers lags an hour behind."""
     clock, client = noon(), ScriptedClient(series_of(HOURLY))
