@@ -102,6 +102,8 @@ def _sums(costs: list[Cost]) -> str:
 def _series(selector: Selector, nodes: int) -> int:
     if ":" in selector.name:
         return _recorded(selector.name, nodes)
+    if 'node=""' in selector.labels:
+        return 0  # nodes are known by either of two labels
     return (_OVERFLOW if "overflow" in selector.labels else _PER_NODE[selector.name]) * nodes
 
 
