@@ -13,8 +13,10 @@ from dataclasses import replace
 
 from exporter.clock import Clock
 from exporter.config import Settings
+from exporter.config.web_config import make_access
 from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import Server, SnapshotBoard, WebApp
+from exporter.exposition.web_config import Access
 from exporter.host import Roots
 from exporter.ledger import Snapshot
 from exporter.logs import HealthLog
@@ -52,6 +54,7 @@ class Agent:
     ) -> None:
         self.board = SnapshotBoard(clock)
         self._app = WebApp(self.board, settings.web)
+        self._access: Access | None = None
         self._settings = settings
         self._clock = clock
         self._reload = reload
@@ -70,16 +73,19 @@ class Agent:
     def run(self) -> int:
         """Serve and sample until ``stop``; return the process's exit code.
 
-        0; 1 if the address cannot be bound; 3 if a GPU driver was replaced, so that only a new process can go on.
+        0; 1 if the address cannot be bound or guarded as configured; 3 if a GPU driver was replaced, so that only a new
+        process can go on.
         """
-        server = Server(self._settings.web.listen_addresses, self._app, self._settings.web)
+        web = self._settings.web
         try:
+            self._access = make_access(web)
+            server = Server(web.listen_addresses, self._app, web, access=self._access)
             server.start()
         except ExporterError as exc:
             _log.error("cannot serve", extra={"reason": str(exc)})
             return 1
         try:
-            addresses = ",".join(f"http://{host}:{port}/" for host, port in server.addresses)
+            addresses = ",".join(server.urls)
             _log.info("serving", extra={"addresses": addresses})
             self._loop()
         finally:
@@ -182,6 +188,8 @@ class Agent:
         )
         snapshot = replace(snapshot, agent=stats)
         self._health_log.note(snapshot.findings)
+        if self._access is not None:  # which writes its own line
+            snapshot = replace(snapshot, findings=(*snapshot.findings, self._access.finding()))
         self.board.publish(snapshot, is_sample=is_sample)
         self._app.prepare()
         return snapshot

@@ -43,6 +43,8 @@ class _SettingFlag(NamedTuple):
 _SETTING_FLAGS = (
     _SettingFlag("--web.listen-address", "web.listen_addresses", "HOST:PORT", "where to listen; repeatable"),
     _SettingFlag("--web.telemetry-path", "web.telemetry_path", "PATH", "path of the metrics page"),
+    _SettingFlag("--web.config.file", "web.config_file", "FILE", "TLS and passwords, as for other exporters"),
+    _SettingFlag("--web.health-address", "web.health_address", "HOST:PORT", "plain HTTP for probes, nothing else"),
     _SettingFlag("--log.level", "log.level", "LEVEL", "debug, info, warning or error"),
     _SettingFlag("--log.format", "log.format", "FORMAT", "logfmt or json"),
     _SettingFlag("--sampling.interval", "sampling.interval_s", "DURATION", "time between two reads, for example 5s"),

@@ -90,6 +90,18 @@ def _web_problems(settings: Settings) -> list[str]:
             parse_address(address)
         except ListenError as exc:
             sentences.append(f"web.listen_addresses[{index}]: {exc}.")
+    if web.health_address:
+        try:
+            parse_address(web.health_address)
+        except ListenError as exc:
+            sentences.append(f"web.health_address: {exc}.")
+    if web.config_file:
+        from exporter.config.web_config import load_web_config
+
+        try:
+            load_web_config(Path(web.config_file))
+        except ConfigError as exc:
+            sentences += [f"web.config_file: {problem}" for problem in exc.problems]
     if not web.telemetry_path.startswith("/") or web.telemetry_path in FIXED_ROUTES:
         taken = ", ".join(sorted(FIXED_ROUTES))
         sentences.append(f"web.telemetry_path: expected a path that begins with a slash and is none of {taken}.")

@@ -12,11 +12,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from exporter.exposition.connection import Connection
 from exporter.exposition.http_messages import BadRequestError, Request, Response, plain
 from exporter.exposition.listen import open_listener
-from exporter.exposition.web_settings import WebSettings
+from exporter.exposition.web_settings import HEALTH_ROUTES, WebSettings
+
+if TYPE_CHECKING:
+    from exporter.exposition.auth import Authenticator
+    from exporter.exposition.web_config import Access
 
 __all__ = ["Server"]
 
@@ -25,20 +30,34 @@ _ACCEPTS_PER_TURN = 64
 _PIPELINED_PER_TURN = 4
 _SWEEP_S = 0.25
 _IDLE_S = 5.0
+_FOLLOW_S = 1.0
 _STALLED_S = 0.5
+_PASSWORD_WANTED = ("WWW-Authenticate", 'Basic realm="wattribute", charset="UTF-8"')
 
 
 class Server:
-    """Serves ``app`` on every address of ``listen`` from one thread of its own.
+    """Serves ``app`` on every address of ``listen``, and its health on ``settings.health_address``, from one thread.
 
     ``app`` must answer from memory: it runs in the server's thread. ``start`` and ``stop`` are called once each.
+    ``access`` guards ``listen``; None: everybody who reaches it is served.
     """
 
-    def __init__(self, listen: Sequence[str], app: Callable[[Request], Response], settings: WebSettings) -> None:
+    def __init__(
+        self,
+        listen: Sequence[str],
+        app: Callable[[Request], Response],
+        settings: WebSettings,
+        *,
+        access: Access | None = None,
+    ) -> None:
         self._listen = listen
         self._app = app
         self._settings = settings
+        self._access = access
+        self._auth = self._authenticator() if access else None
+        self._waiting: list[tuple[Connection, Request]] = []
         self._listeners: list[socket.socket] = []
+        self._probe_listener: socket.socket | None = None
         self._connections: dict[int, Connection] = {}
         self._unfinished: list[Connection] = []
         self._selector = selectors.DefaultSelector()
@@ -51,8 +70,20 @@ class Server:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Host and port of every listener, with the port the kernel chose where 0 was asked for."""
-        return [listener.getsockname()[:2] for listener in self._listeners]
+        """Host and port of every listener of ``listen``, with the port the kernel chose where 0 was asked for."""
+        return [listener.getsockname()[:2] for listener in self._listeners if listener is not self._probe_listener]
+
+    @property
+    def urls(self) -> list[str]:
+        """Addresses of the page, as a browser takes them."""
+        scheme = "https" if self._access and self._access.config.tls else "http"
+        return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/" for host, port in self.addresses]
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Host and port of the listener for probes, if there is one."""
+        name: tuple[str, int] | None = self._probe_listener.getsockname()[:2] if self._probe_listener else None
+        return name
 
     def start(self) -> None:
         """Open all listeners, then serve.
@@ -63,6 +94,9 @@ class Server:
         try:
             for address in self._listen:
                 self._listeners.append(open_listener(address))
+            if self._settings.health_address:
+                self._probe_listener = open_listener(self._settings.health_address)
+                self._listeners.append(self._probe_listener)
         except BaseException:
             self._close_all()
             raise
@@ -77,11 +111,19 @@ class Server:
         if self._thread.is_alive():
             self._stop_by_s = time.monotonic() + timeout_s
             self._is_stopping = True
-            with contextlib.suppress(OSError):  # a busy thread has seen the flag by now, and closed everything
-                self._wake_write.send(b"x")
+            self._wake()
             self._thread.join(timeout_s + 1.0)
         else:
             self._close_all()
+
+    def _authenticator(self) -> Authenticator:
+        from exporter.exposition.auth import Authenticator
+
+        return Authenticator(self._wake)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # a busy thread has seen the reason by now, and closed everything
+            self._wake_write.send(b"x")
 
     def _run(self) -> None:
         try:
@@ -104,8 +146,11 @@ class Server:
 
     def _turn(self) -> None:
         unfinished, self._unfinished = self._unfinished, []
-        events = self._selector.select(0 if unfinished else _SWEEP_S if self._connections else _IDLE_S)
+        idle_s = _IDLE_S if self._access is None else _FOLLOW_S
+        events = self._selector.select(0 if unfinished else _SWEEP_S if self._connections else idle_s)
         now_s = time.monotonic()
+        if self._access is not None and self._access.refresh(now_s):
+            self._drop_all()
         for connection in unfinished:
             self._serve(connection, 0, now_s)
         listeners = []
@@ -114,6 +159,7 @@ class Server:
                 self._serve(key.data, mask, now_s)
             elif key.fileobj is self._wake_read:
                 self._wake_read.recv(16)
+                self._answer_checked(now_s)
             else:
                 listeners.append(key.fileobj)
         # After the clients already here: a complete request must not lose its place to a newcomer.
@@ -136,7 +182,17 @@ class Server:
             client.setblocking(False)
             with contextlib.suppress(OSError):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(client, str(peer[0]), self._settings, now_s)
+            is_probe = listener is self._probe_listener
+            config = self._access.config if self._access and not is_probe else None
+            connection = Connection(
+                client,
+                str(peer[0]),
+                self._settings,
+                now_s,
+                start_tls=config.tls.stream if config and config.tls else None,
+                headers=config.headers if config else (),
+                is_probe=is_probe,
+            )
             self._connections[connection.descriptor] = connection
             self._selector.register(connection.descriptor, selectors.EVENT_READ, connection)
             self._serve(connection, selectors.EVENT_READ, now_s)
@@ -164,9 +220,11 @@ class Server:
     def _serve(self, connection: Connection, mask: int, now_s: float) -> None:
         if connection.is_closed:
             return
-        if mask & selectors.EVENT_WRITE:
+        if connection.is_handshaking:
+            connection.shake_hands(now_s)
+        elif mask & selectors.EVENT_WRITE:
             connection.send(now_s)
-        if mask & selectors.EVENT_READ:
+        elif mask & selectors.EVENT_READ:
             connection.receive(now_s)
         for _ in range(_PIPELINED_PER_TURN):
             if not self._answer_next(connection, now_s):
@@ -183,8 +241,51 @@ class Server:
             return False
         if request is None:
             return False
-        connection.answer(self._respond(request, now_s), is_head=request.method == "HEAD", now_s=now_s)
+        response = self._guarded(connection, request, now_s)
+        if response is None:
+            connection.wait(now_s)
+            self._waiting.append((connection, request))
+            return False
+        connection.answer(response, is_head=request.method == "HEAD", now_s=now_s)
         return True
+
+    def _guarded(self, connection: Connection, request: Request, now_s: float) -> Response | None:
+        """Return the answer as far as the client may have it, or None while its password is being checked."""
+        is_health = request.path in HEALTH_ROUTES
+        if connection.is_probe and not is_health:
+            return plain(404)
+        if self._access is None or self._auth is None or not self._access.config.users or is_health:
+            return self._respond(request, now_s)
+        verdict = self._auth.check(request.headers.get("authorization", ""), self._access.config.users)
+        if verdict == "accepted":
+            return self._respond(request, now_s)
+        if verdict == "refused":
+            return plain(401, headers=(_PASSWORD_WANTED,))
+        return None if verdict == "pending" else plain(503, "too many passwords to check", (("Retry-After", "1"),))
+
+    def _answer_checked(self, now_s: float) -> None:
+        """Answer those whose passwords have been checked."""
+        if self._auth is None:
+            return
+        self._auth.collect()
+        waiting, self._waiting = self._waiting, []
+        for connection, request in waiting:
+            if connection.is_closed:
+                continue
+            response = self._guarded(connection, request, now_s)
+            if response is None:
+                self._waiting.append((connection, request))
+                continue
+            connection.answer(response, is_head=request.method == "HEAD", now_s=now_s)
+            self._settle(connection)
+            self._unfinished.append(connection)  # what else it has sent meanwhile
+
+    def _drop_all(self) -> None:
+        """End every connection that was let in under other rules, after the answer in hand."""
+        for connection in list(self._connections.values()):
+            if not connection.is_probe:
+                connection.finish_and_close()
+                self._settle(connection)
 
     def _respond(self, request: Request, now_s: float) -> Response:
         in_flight = sum(c.is_writing for c in self._connections.values())
@@ -203,13 +304,18 @@ class Server:
     def _settle(self, connection: Connection) -> None:
         """Bring the selector in line with what the connection waits for, right after every change of it."""
         descriptor = connection.descriptor
-        if connection.is_closed:
-            # At once, before the kernel gives the number to a new connection.
-            self._selector.unregister(descriptor)
-            del self._connections[descriptor]
+        key = self._selector.get_map().get(descriptor)
+        if connection.is_closed or connection.is_waiting:
+            if key is not None:
+                # At once, before the kernel gives the number to a new connection.
+                self._selector.unregister(descriptor)
+            if connection.is_closed:
+                del self._connections[descriptor]
             return
-        wanted = selectors.EVENT_WRITE if connection.is_writing else selectors.EVENT_READ
-        if self._selector.get_key(descriptor).events != wanted:
+        wanted = selectors.EVENT_WRITE if connection.wants_write else selectors.EVENT_READ
+        if key is None:
+            self._selector.register(descriptor, wanted, connection)
+        elif key.events != wanted:
             self._selector.modify(descriptor, wanted, connection)
 
     def _sweep(self, now_s: float) -> None:
@@ -218,6 +324,8 @@ class Server:
             self._settle(connection)
 
     def _close_all(self) -> None:
+        if self._auth is not None:
+            self._auth.close()
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()

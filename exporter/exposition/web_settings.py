@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FIXED_ROUTES", "WebSettings"]
+__all__ = ["FIXED_ROUTES", "HEALTH_ROUTES", "WebSettings"]
+
+HEALTH_ROUTES = frozenset({"/-/healthy", "/-/ready"})
+"""Paths for probes: never behind a password, and all that ``health_address`` serves."""
 
 FIXED_ROUTES = frozenset({"/", "/-/healthy", "/-/ready", "/api/v1/runs", "/api/v1/snapshot"})
 """Paths that are served whatever the settings say; the telemetry path must be another."""
@@ -18,6 +21,15 @@ class WebSettings:
     """Addresses as ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all interfaces, IPv6 and IPv4). At least one.
 
     Loopback by default: power draw tells what a tenant runs, so reaching it from elsewhere is a decision."""
+    config_file: str = ""
+    """File that guards the page with TLS, client certificates and passwords, in the format of ``--web.config.file`` of
+    other exporters; relative to the working directory. Empty: plain HTTP for everybody who reaches it.
+
+    It is followed while the page is served: docs/how-to/secure-the-page.md."""
+    health_address: str = ""
+    """A further address that serves ``/-/healthy`` and ``/-/ready`` in plain HTTP and nothing else; empty: none.
+
+    For probes that cannot show a client certificate."""
     telemetry_path: str = "/metrics"
     """Path of the metrics page. Begins with a slash; must not be one of the other routes."""
     process_metrics: bool = True

@@ -19,6 +19,7 @@ from exporter.carbon.records import IntensityClient, IntensitySeries
 from exporter.carbon.settings import CarbonSettings, ProviderSettings
 from exporter.clock import Clock
 from exporter.config import Settings
+from exporter.config.web_config import make_access
 from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import Server
 from exporter.gateway.app import GatewayApp
@@ -84,14 +85,15 @@ class Gateway:
 
     def run(self) -> int:
         """Serve and fetch until ``stop``; return the exit code: 0, or 1 if an address cannot be listened on."""
-        server = Server(self._settings.gateway.listen_addresses, self.app, self._settings.web)
+        web = self._settings.web
         try:
+            server = Server(self._settings.gateway.listen_addresses, self.app, web, access=make_access(web))
             server.start()
         except ExporterError as exc:
             _log.error("cannot serve", extra={"reason": str(exc)})
             return 1
         try:
-            addresses = ",".join(f"http://{host}:{port}/" for host, port in server.addresses)
+            addresses = ",".join(server.urls)
             _log.info("serving", extra={"addresses": addresses, "zones": len(self._book.zones())})
             self.upstreams.start()
             while not self._stop.is_set():
