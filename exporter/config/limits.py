@@ -52,6 +52,7 @@ LIMITS: Mapping[str, Range] = {
     "sensors.max_package_watts": _POSITIVE,
     "sensors.rescan_interval_s": Range(1),
     "sensors.down_after_samples": Range(1),
+    "sensors.bmc_interval_s": Range(5, 60),
     "gpus.read_timeout_s": _POSITIVE,
     "gpus.rescan_interval_s": Range(1),
     "gpus.release_s": Range(1),

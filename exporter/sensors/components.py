@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from exporter.sensors.bmc_poll import IPMI_DCMI, REDFISH
 from exporter.sensors.cpu_model import CpuFacts
 from exporter.sensors.meter import Meter
 from exporter.sensors.records import Component, DomainKey
@@ -20,6 +21,10 @@ RAPL = "rapl"
 RAPL_VIRTUAL = "rapl_virtual"
 HWMON = "hwmon"
 _CPU_SOURCES = (RAPL, RAPL_VIRTUAL, HWMON)  # the first that can be read feeds the CPU
+_PLATFORM_SOURCES = (REDFISH, IPMI_DCMI, HWMON)
+"""The first that can be read feeds ``other``. A BMC says what it measures: the input of the whole chassis, losses of
+the supplies included; Redfish was named by the operator, with the right chassis. An ACPI meter does not say what it
+is."""
 
 UNCERTAINTY_RATIOS = {
     # Half-widths of 95 % bands, relative. Package counters of Haswell and later are measured: Hackenberg et al., "An
@@ -39,7 +44,7 @@ UNCERTAINTY_RATIOS = {
     "rapl_virtual": 0.80,
     # Momentary or averaged power of a supply rail, sampled every few seconds. Judgement.
     "hwmon_rail": 0.10,
-    # ACPI 4.0 power meters of servers: accuracy is the maker's and rarely stated. Judgement.
+    # ACPI 4.0 power meters and BMCs of servers: accuracy is the maker's and rarely stated. Judgement.
     "platform": 0.10,
     # Boards of many makers are off by up to 5 % in proportion, in steady state: Yang, Adamek and Armour, "Part-time
     # Power Measurements: nvidia-smi's Lack of Attention", SC24. That the counter is no worse is our judgement.
@@ -153,13 +158,19 @@ def _place_memory(parts: Sequence[Meter], placements: dict[DomainKey, Placement]
 
 
 def _place_platform(parts: Sequence[Meter], placements: dict[DomainKey, Placement]) -> None:
-    """One unnamed meter is taken for the whole machine's; of several nobody knows how they overlap."""
+    """One meter is taken for the whole machine's; of several unnamed ones nobody knows how they overlap."""
+    unnamed = [meter for meter in parts if meter.key.source == HWMON]
+    usable = [meter for meter in parts if meter not in unnamed or len(unnamed) == 1]
+    ranked = sorted(usable, key=lambda meter: (not meter.is_open, _PLATFORM_SOURCES.index(meter.key.source)))
     for meter in parts:
-        if len(parts) == 1:
+        if meter not in usable:
+            placements[meter.key] = Placement(None, "left out: several meters without names may overlap")
+        elif meter is ranked[0]:
             remark = "feeds other: taken for the whole machine's meter, less the measured components"
             placements[meter.key] = Placement(Component.OTHER, remark, UNCERTAINTY_RATIOS["platform"])
         else:
-            placements[meter.key] = Placement(None, "left out: several meters without names may overlap")
+            remark = f"left out: {ranked[0].key.source} measures the whole machine"
+            placements[meter.key] = Placement(None, remark)
 
 
 def _feeds(component: Component, meter: Meter, cpu: CpuFacts) -> Placement:

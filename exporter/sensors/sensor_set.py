@@ -14,6 +14,8 @@ from functools import partial
 from exporter.clock import Clock
 from exporter.health import Finding, SourceEvent, State
 from exporter.host import Roots
+from exporter.sensors.bmc_groups import bmc_groups
+from exporter.sensors.bmc_meter import BmcGroup
 from exporter.sensors.components import HWMON, RAPL, RAPL_VIRTUAL, Placement, place
 from exporter.sensors.cpu_model import read_cpu_facts
 from exporter.sensors.cpu_table import find_rating
@@ -56,11 +58,12 @@ class SensorSet:
             rapl: partial(find_rapl, roots.sysfs, source=rapl, max_package_w=max_package_w),
             HWMON: partial(find_hwmon, roots.sysfs, source=HWMON, max_package_w=max_package_w),
         }
-        self._groups = [
+        self._groups: list[MeterGroup | BmcGroup] = [
             MeterGroup(name, look, down_after_samples=settings.down_after_samples)
             for name, look in looks.items()
             if not self._is_named(name, settings.disabled_sources)
         ]
+        self._groups += bmc_groups(roots, clock, settings)
         self._mirrors = MirrorWatch()
         self._dies: list[Meter] = []
         self._rest = PlatformRest()
@@ -137,7 +140,9 @@ class SensorSet:
         ]
         return EnergySample(components=components, domains=domains, events=events, findings=self._findings())
 
-    def _isolated(self, group: MeterGroup, action: str, call: Callable[[], None], events: list[SourceEvent]) -> None:
+    def _isolated(
+        self, group: MeterGroup | BmcGroup, action: str, call: Callable[[], None], events: list[SourceEvent]
+    ) -> None:
         """Call into one source. This is the line across which no fault of a source hurts another."""
         try:
             call()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["SOURCE_NAMES", "SensorSettings"]
 
-SOURCE_NAMES = ("rapl", "hwmon", "cpu_estimate", "nvml", "amdgpu", "intel_gpu", "gaudi")
+SOURCE_NAMES = ("rapl", "hwmon", "cpu_estimate", "nvml", "amdgpu", "intel_gpu", "gaudi", "redfish", "ipmi_dcmi")
 """Names that ``disabled_sources`` and ``required_sources`` may hold. ``rapl`` includes ``rapl_virtual``."""
 
 
@@ -32,8 +32,8 @@ class SensorSettings:
 
     Off, because a hypervisor invents them (or shows the whole host's) and a guest cannot tell."""
     disabled_sources: tuple[str, ...] = ()
-    """Sources never to be touched: any of ``rapl``, ``hwmon``, ``cpu_estimate``, and of the GPU drivers ``nvml``,
-    ``amdgpu``, ``intel_gpu``, ``gaudi``. None by default."""
+    """Sources never to be touched: any of ``rapl``, ``hwmon``, ``cpu_estimate``, of the GPU drivers ``nvml``,
+    ``amdgpu``, ``intel_gpu``, ``gaudi``, and of the BMC ``redfish``, ``ipmi_dcmi``. None by default."""
     required_sources: tuple[str, ...] = ()
     """Sources whose absence is a fault of this node and not a normal outcome. None by default."""
     rescan_interval_s: float = 60.0
@@ -44,3 +44,25 @@ class SensorSettings:
     """Failing (or unchanging) reads in a row after which a domain counts as down (or frozen). At least 1.
 
     Three, so that one interrupted read raises no alarm."""
+    bmc_interval_s: float = 10.0
+    """Seconds between two questions to the BMC (the baseboard management controller). From 5 to 60.
+
+    Ten, because BMCs are slow and renew their reading about once a second to once a minute. A reading older than three
+    intervals is no longer believed, and the time until the next one is a gap."""
+    ipmi_device: str = ""
+    """The kernel's device of the BMC, such as ``/dev/ipmi0``, to ask with the program ``ipmitool``.
+
+    Empty: the first that the kernel lists in ``/sys/class/ipmi``, if it lists any."""
+    redfish_url: str = ""
+    """Address of the BMC's Redfish service, such as ``https://bmc-17.example``. Empty: Redfish is not asked."""
+    redfish_username_file: str = ""
+    """File with the name of an account of the BMC that may read. Empty: the service is asked without an account."""
+    redfish_password_file: str = ""
+    """File with the password of that account. Read anew for every question, so that it can change."""
+    redfish_ca_file: str = ""
+    """Certificates that may sign the BMC's. Empty: those of the system."""
+    redfish_insecure_skip_verify: bool = False
+    """Whether the BMC's certificate goes unchecked. Whoever can pose as the BMC then reads the password; the source is
+    shown as degraded. Prefer ``redfish_ca_file``."""
+    redfish_system: str = ""
+    """``Id`` of this machine in the service's list of systems. Empty: the only one there is."""
