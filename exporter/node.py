@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -268,14 +269,11 @@ class Node:
 
     def _sample_usage(self, gpu_pids: Collection[int]) -> UsageSample:
         now_s = self._clock.monotonic_s()
-        nothing = UsageSample(
-            interval_s=now_s - self._usage_at_s, cpu_count=1, busy_cpu_s=0.0, system_cpu_s=0.0, runs={}
-        )
-        self._usage_at_s = now_s
-        with_memory = Component.DRAM in self._ledger.components
-        return self._isolated(
-            "workloads", lambda: self._workloads.sample(with_memory=with_memory, gpu_pids=gpu_pids), nothing
-        )
+        interval_s, self._usage_at_s = now_s - self._usage_at_s, now_s
+        nothing = UsageSample(interval_s=interval_s, cpu_count=1, busy_cpu_s=0.0, system_cpu_s=0.0, runs={})
+        needs_memory = Component.DRAM in self._ledger.components
+        sample = partial(self._workloads.sample, with_memory=needs_memory, gpu_pids=gpu_pids)
+        return self._isolated("workloads", sample, nothing)
 
     def _isolated(self, source: str, read: Callable[[], _T], otherwise: _T) -> _T:
         """Return what ``read`` returns; a defect in one source must not take the others down."""

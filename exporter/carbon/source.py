@@ -136,6 +136,11 @@ class CarbonSource:
             findings=self._findings(in_force),
         )
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a provider has neither answered nor failed yet."""
+        return any(not poller.was_asked for poller in self._lineup or ())
+
     def close(self) -> None:
         """Stop fetching; return at once."""
         if self._fetcher:

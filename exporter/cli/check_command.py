@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from exporter import __version__
+from exporter.carbon import CarbonSource
 from exporter.carbon.providers import provider_findings
 from exporter.cli.arguments import Options
 from exporter.cli.feeds import agent_url, is_agent, without_state
@@ -28,8 +29,9 @@ from exporter.workloads.records import UsageSample, WorkloadSampler
 
 __all__ = ["run_check"]
 
-_PROVIDER_WAITS = 10
-"""How often ``--wait`` is waited once more for providers of carbon intensity that have not answered yet."""
+_LONGEST_ANSWER_S = 12.0
+"""Seconds that providers of carbon intensity have to answer; each gives up after ten."""
+_LOOK_S = 0.1
 _REQUIRED = ("energy", "process_table", "web", "workloads")
 """Without one of these an agent is of no use. Whatever else is missing, it does the rest."""
 
@@ -39,6 +41,9 @@ def run_check(options: Options, settings: Settings, environ: Mapping[str, str] |
     snapshot, missing, usage = _look(options, settings)
     findings = [finding for finding in snapshot.findings if finding.source != "state_file"]
     findings += _energy_findings(snapshot)
+    if settings.carbon.providers:
+        asked = _ask_providers(settings)
+        findings = [f for f in findings if f.source not in {finding.source for finding in asked}] + asked
     findings += [doubt for provider in settings.carbon.providers for doubt in provider_findings(provider)]
     findings += overlaps(settings.budgets, usage, with_embodied=settings.embodied.enabled)
     findings.append(state_finding(with_state_path(settings, os.environ if environ is None else environ)))
@@ -61,19 +66,35 @@ def _look(options: Options, settings: Settings) -> tuple[Snapshot, Sequence[str]
         seen.append(_NotingSampler(kernel_workloads(settings, roots, clock)))
         return seen[-1]
 
-    node = Node(without_state(settings), roots=options.roots, clock=SystemClock(), make_workloads=noting)
+    without_providers = replace(settings, carbon=replace(settings.carbon, providers=()))
+    node = Node(without_state(without_providers), roots=options.roots, clock=SystemClock(), make_workloads=noting)
     try:
         node.start()
         time.sleep(options.values.wait)
         snapshot = node.tick()
-        for _ in range(_PROVIDER_WAITS if settings.carbon.providers else 0):
-            if not any(finding.source == "carbon" and finding.state == "degraded" for finding in snapshot.findings):
-                break
-            time.sleep(options.values.wait)
-            snapshot = node.tick()
         return snapshot, node.missing_required(), seen[-1].last
     finally:
         node.close()
+
+
+def _ask_providers(settings: Settings) -> list[Finding]:
+    """Return what carbon knows once every provider was asked, which an agent spreads over half a minute."""
+    source = CarbonSource(settings.carbon, settings.costs, SystemClock(), jitter=_AtOnce())
+    try:
+        source.state()
+        end_s = time.monotonic() + _LONGEST_ANSWER_S
+        while source.is_waiting and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
+        return list(source.state().findings)
+    finally:
+        source.close()
+
+
+class _AtOnce:
+    """No spread."""
+
+    def uniform(self, a: float, b: float, /) -> float:
+        return min(a, b)
 
 
 class _NotingSampler:

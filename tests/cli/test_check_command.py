@@ -163,3 +163,34 @@ def test_plain_text_has_one_line_per_source_and_remedies_below(
     assert lines[start + 1 : start + 3] == ["            carbon:", "              grid_zone: DE"]
     assert f"up        web: {address} is free" in lines
     assert lines[-1] == "everything needed works"
+
+
+def test_providers_are_asked_and_their_failure_is_told(
+    roots: Roots, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    intensity, config = tmp_path / "intensity.yaml", tmp_path / "c.yaml"
+    intensity.write_text("250")
+    config.write_text(
+        "carbon:\n  grid_zone: DE\n  providers:\n"
+        f"    - {{kind: gateway, url: 'http://127.0.0.1:{free_port()}'}}\n    - {{kind: file, path: {intensity}}}\n"
+    )
+
+    _, document = check(capsys, roots, "--state.file=", f"--config.file={config}")
+
+    gateway = finding(document, "gateway")
+    assert (gateway["state"], "Connection refused" in gateway["detail"]) == ("down", True)
+    assert finding(document, "file")["state"] == "up"
+    assert "250 g/kWh for DE" in finding(document, "carbon", "average")["detail"]
+
+
+def test_budgets_say_what_they_select(roots: Roots, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "budgets:\n  - {name: all, limit_kg: 1, select: {everything: true}}\n"
+        "  - {name: nobody, limit_kg: 1, select: {namespace: no-such-team}}\n"
+    )
+
+    _, document = check(capsys, roots, "--state.file=", f"--config.file={config}")
+
+    assert finding(document, "budget", "all")["state"] == "up"
+    assert "selects nothing here now" in finding(document, "budget", "nobody")["detail"]
