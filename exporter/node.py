@@ -326,7 +326,7 @@ class Node:
             tick_duration_s=self._clock.monotonic_s() - started_s,
             interval_s=self.settings.sampling.interval_s,
         )
-        return self._ledger.snapshot(energy.domains, carbon, findings, stats, gpus)
+        return replace(self._ledger.snapshot(energy.domains, carbon, findings, stats, gpus), pods=usage.pods)
 
     def _open_state(self) -> SavedState:
         path = self.settings.ledger.state_path

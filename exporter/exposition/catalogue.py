@@ -119,6 +119,13 @@ CATALOGUE: tuple[Family, ...] = (
     ),
     *WORKLOAD_FOOTPRINT_FAMILIES,
     *WORKLOAD_GPU_FAMILIES,
+    info(
+        "pod_info",
+        ("namespace", "name", "uid", "owner_kind", "owner_name", "queue", "team"),
+        "Facts of a Kubernetes pod on this node, from the kubelet, the API server or the log directories: its owner, "
+        f"the queue it was admitted through and the team its labels name. {AT_TICK}",
+        "workloads",
+    ),
     # Training runs
     counter(
         "run_energy_joules_total",

@@ -172,6 +172,11 @@ def _run_info(snapshot: Snapshot) -> Iterator[Row]:
         yield _clean(f.key, f.name, f.framework, f.namespace, f.owner, f.user, f.account, world, f.identity), 1.0
 
 
+def _pod_info(snapshot: Snapshot) -> Iterator[Row]:
+    for p in snapshot.pods:
+        yield _clean(p.namespace, p.name, p.uid, p.owner_kind, p.owner_name, p.queue, p.team), 1.0
+
+
 def _run_start(snapshot: Snapshot) -> Iterator[Row]:
     return ((_clean(t.facts.key), t.facts.started_s) for t in snapshot.runs if t.facts.started_s > 0)
 
@@ -243,6 +248,7 @@ _FILL: dict[str, Callable[[Snapshot], Iterator[Row]]] = {
     **FOOTPRINT_FILL,
     "wattribute_process_view_restricted": _view_restricted,
     "wattribute_simulated_info": _simulated,
+    "wattribute_pod_info": _pod_info,
     "wattribute_run_info": _run_info,
     "wattribute_run_start_timestamp_seconds": _run_start,
     "wattribute_run_last_seen_timestamp_seconds": _run_last_seen,

@@ -17,7 +17,7 @@ from exporter.health import EventKind, Finding, State
 from exporter.sensors.gpu.energy import EnergyMethod
 from exporter.sensors.gpu.records import GpuFacts, GpuReading
 from exporter.sensors.records import Component, DomainTotal, Quality
-from exporter.workloads.records import RunFacts, RunKey, WorkloadId
+from exporter.workloads.records import PodFacts, RunFacts, RunKey, WorkloadId
 
 __all__ = [
     "ENERGY_COLUMNS",
@@ -74,6 +74,7 @@ class BudgetTotals(NamedTuple):
         period_s: the rolling time the limit is for; None: the limit of each single run.
         matched: leaves it selects now.
         runs: where the limit is per run, the runs it selects.
+        scopes: which emissions count.
     """
 
     name: str
@@ -82,6 +83,7 @@ class BudgetTotals(NamedTuple):
     period_s: float | None
     matched: int
     runs: Sequence[RunKey] = ()
+    scopes: Sequence[Scope] = ("operational",)
 
 
 class ComponentTotals(NamedTuple):
@@ -228,6 +230,7 @@ class Snapshot:
         footprint: the node's ``FOOTPRINT_COLUMNS``; what is not accounted is absent.
         currency: what costs are in; empty without a price.
         budgets: every configured budget.
+        pods: the pods on this node that have a name.
         hardware: what making each piece of hardware emitted; empty where that is not accounted.
         workloads: workloads alive or within retention.
         runs: runs alive or within retention.
@@ -253,6 +256,7 @@ class Snapshot:
     footprint: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
     budgets: Sequence[BudgetTotals] = ()
+    pods: Sequence[PodFacts] = ()
     hardware: Sequence[HardwareFigure] = ()
     gpus: Sequence[GpuTotals] = ()
     findings: Sequence[Finding] = ()

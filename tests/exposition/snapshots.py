@@ -19,7 +19,7 @@ from exporter.ledger.snapshot import (
 )
 from exporter.sensors.gpu.records import GpuFacts, GpuInstance, GpuReading
 from exporter.sensors.records import Component, DomainKey, DomainTotal
-from exporter.workloads.records import RunFacts, RunKey, WorkloadId
+from exporter.workloads.records import PodFacts, RunFacts, RunKey, WorkloadId
 
 NOW_S = 1_764_000_000.0
 RUN = RunKey("ab12cd34")
@@ -42,6 +42,9 @@ def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None
         footprint={"market_g": 321.0, "water_l": 12.5, "cost": 1.75} if with_carbon else {},
         currency="EUR" if with_carbon else "",
         budgets=_budgets() if with_carbon else (),
+        pods=[
+            PodFacts(namespace="ml", name="trainer-0", uid="u-1", owner_kind="Job", owner_name="llama", team="a")
+        ],
         hardware=[HardwareFigure("GPU-1234", "H100", 164_000.0, 164_000.0, 575_000.0, "NVIDIA")],
         workloads=workloads if workloads is not None else [_pod(), _unit()],
         runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S, GPU_USE, 1, 1, FOOTPRINT)],
@@ -98,7 +101,7 @@ def _carbon() -> CarbonState:
 def _budgets() -> list[BudgetTotals]:
     return [
         BudgetTotals("team-a", 1000.0, 50_000.0, 30 * 86_400.0, 2),
-        BudgetTotals("each-run", 0.9, 1000.0, None, 1, [RUN]),
+        BudgetTotals("each-run", 0.9, 1000.0, None, 1, [RUN], ["operational", "embodied"]),
     ]
 
 
