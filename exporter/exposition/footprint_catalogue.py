@@ -107,8 +107,9 @@ BUDGET_FAMILIES: tuple[Family, ...] = (
     ),
     info(
         "budget_run_info",
-        ("budget", "run"),
-        f"Training runs on this node that a budget with a limit per run is for. From the ledger. {AT_TICK}",
+        ("budget", "run", "scope"),
+        "Training runs on this node that a budget with a limit per run is for, and the scopes of their emissions that "
+        f"count. From the ledger. {AT_TICK}",
         "ledger",
     ),
 )

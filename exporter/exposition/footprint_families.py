@@ -74,7 +74,12 @@ def _of_budgets(value: Callable[[BudgetTotals], float | None]) -> Callable[[Snap
 
 
 def _budget_runs(snapshot: Snapshot) -> Iterator[Row]:
-    return ((clean_labels((budget.name, run)), 1.0) for budget in snapshot.budgets for run in budget.runs)
+    return (
+        (clean_labels((budget.name, run, scope)), 1.0)
+        for budget in snapshot.budgets
+        for run in budget.runs
+        for scope in budget.scopes
+    )
 
 
 def intensities(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], Intensity]]:

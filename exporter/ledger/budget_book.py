@@ -159,4 +159,5 @@ class BudgetBook:
             period_s=period_s(settings),
             matched=budget.matched,
             runs=sorted(budget.runs) if budget.is_per_run else (),
+            scopes=settings.scopes,
         )

@@ -57,7 +57,10 @@ def test_a_budget_has_its_grams_limit_and_period_and_a_budget_per_run_its_runs()
     assert page["wattribute_budget_limit_grams"] == {("team-a",): 50_000.0, ("each-run",): 1000.0}
     assert page["wattribute_budget_period_seconds"] == {("team-a",): 2_592_000.0}
     assert page["wattribute_budget_selected_workloads"] == {("team-a",): 2.0, ("each-run",): 1.0}
-    assert page["wattribute_budget_run_info"] == {("each-run", RUN): 1.0}
+    assert page["wattribute_budget_run_info"] == {
+        ("each-run", RUN, "operational"): 1.0,
+        ("each-run", RUN, "embodied"): 1.0,
+    }
 
 
 def test_the_market_signal_is_shown_beside_the_average_with_its_freshness() -> None:
