@@ -42,9 +42,9 @@ class _History:
                 file.writelines(
                     f'{_RATE}5m{{budget="{period}"}} {rate} {start_s + i * _STEP_S}\n' for i, rate in enumerate(rates)
                 )
-            file.write("# TYPE budget:wattribute_budget_period_seconds:max gauge\n")
+            file.write("# TYPE budget:wattribute_budget_period_seconds:last gauge\n")
             file.writelines(
-                f'budget:wattribute_budget_period_seconds:max{{budget="{period}"}} {seconds(period)} {self.end_s}\n'
+                f'budget:wattribute_budget_period_seconds:last{{budget="{period}"}} {seconds(period)} {self.end_s}\n'
                 for period in _PERIODS
             )
             file.write("# EOF\n")
