@@ -13,7 +13,7 @@ VALIDATE_ARGS ?=
 
 DEBIAN_TEST := prometheus
 ifeq ($(CI),true)
-DEBIAN_TEST += gcc libc6-dev slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge util-linux prometheus-alertmanager
+DEBIAN_TEST += systemd gcc libc6-dev slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge util-linux prometheus-alertmanager
 endif
 
 .DEFAULT_GOAL := help

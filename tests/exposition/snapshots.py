@@ -42,9 +42,7 @@ def snapshot(*, with_carbon: bool = True, workloads: list[WorkloadTotals] | None
         footprint={"market_g": 321.0, "water_l": 12.5, "cost": 1.75} if with_carbon else {},
         currency="EUR" if with_carbon else "",
         budgets=_budgets() if with_carbon else (),
-        pods=[
-            PodFacts(namespace="ml", name="trainer-0", uid="u-1", owner_kind="Job", owner_name="llama", team="a")
-        ],
+        pods=[PodFacts(namespace="ml", name="trainer-0", uid="u-1", owner_kind="Job", owner_name="llama", team="a")],
         hardware=[HardwareFigure("GPU-1234", "H100", 164_000.0, 164_000.0, 575_000.0, "NVIDIA")],
         workloads=workloads if workloads is not None else [_pod(), _unit()],
         runs=[RunTotals(_facts(), ENERGY_J, (0.946, 0.0), 61.0, NOW_S, GPU_USE, 1, 1, FOOTPRINT)],
