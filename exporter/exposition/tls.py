@@ -188,7 +188,10 @@ def _load_chain(context: ssl.SSLContext, config: TlsConfig) -> None:
         return b"-"
 
     # The library only reads files: one in memory, so that a key of the configuration is never written to a disk.
-    descriptor = os.memfd_create("wattribute-tls")
+    try:
+        descriptor = os.memfd_create("wattribute-tls")
+    except OSError as exc:
+        raise TlsError("cert", f"expected memory to hand it to OpenSSL in, found {exc.strerror}") from None
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(f"{config.cert}\n{config.key}\n".encode())
@@ -200,6 +203,9 @@ def _load_chain(context: ssl.SSLContext, config: TlsConfig) -> None:
             raise TlsError("key", "expected the private key of the certificate, found another one") from None
         reason = exc.reason or "it is not readable"
         raise TlsError("cert", f"expected a certificate and its key that OpenSSL accepts, found {reason}") from None
+    except (TypeError, ValueError, OSError) as exc:
+        found = type(exc).__name__
+        raise TlsError("cert", f"expected a certificate and its key that OpenSSL accepts, found {found}") from None
     finally:
         os.close(descriptor)
 
@@ -207,8 +213,10 @@ def _load_chain(context: ssl.SSLContext, config: TlsConfig) -> None:
 def _load_authorities(context: ssl.SSLContext, pem: str) -> None:
     try:
         context.load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError):
-        raise TlsError("client_ca", "expected certificates of authorities in PEM form, found something else") from None
+    except (TypeError, ValueError, OSError):  # a TypeError for characters outside ASCII
+        raise TlsError(
+            "client_ca", "expected certificates of authorities in PEM form, in ASCII alone, found something else"
+        ) from None
 
 
 def _names(wrapped: ssl.SSLSocket) -> set[str]:

@@ -6,7 +6,7 @@ The format is that of ``--web.config.file`` of other exporters; exporter/config/
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,9 +78,11 @@ class Access:
             config = self._load()
             _refuse_removal(self.config, config)
         except ConfigError as exc:
-            if str(exc) != self._problem:
-                _log.error("web configuration kept", extra={"problem": "; ".join(exc.problems)})
-            self._problem = str(exc)
+            self._keep(exc.problems)
+            return False
+        except Exception as exc:  # noqa: BLE001 - the isolation line: a file must not end the thread that serves the page
+            path = self.config.files[0] if self.config.files else ""
+            self._keep([f"{path}: expected a usable file, found a fault ({type(exc).__name__}) while reading it"])
             return False
         # The signature from before the read: a change during it is seen at the next look.
         files_are_the_same = config.files == self.config.files
@@ -88,6 +90,13 @@ class Access:
         self._signature = signature if files_are_the_same else _signature(config.files)
         _log.info("web configuration reloaded")
         return True
+
+    def _keep(self, problems: Sequence[str]) -> None:
+        """Note why the old configuration stays in force; log it once."""
+        problem = "\n".join(problems)
+        if problem != self._problem:
+            _log.error("web configuration kept", extra={"problem": "; ".join(problems)})
+        self._problem = problem
 
     def finding(self) -> Finding:
         """Return whether what is on disk is in force. From any thread."""

@@ -18,12 +18,12 @@ from exporter.clock import SystemClock
 from exporter.config import Settings, load_settings
 from exporter.config.web_config import load_web_config
 from exporter.errors import ConfigError
-from exporter.exposition.web_config import Access
+from exporter.exposition.web_config import Access, WebConfig
 from exporter.exposition.web_settings import WebSettings
 from exporter.host import Roots
 from exporter.ledger.settings import LedgerSettings
 from exporter.sensors.gpu.gpu_set import GpuSet
-from tests.exposition.pki import TLS
+from tests.exposition.pki import MUTUAL, TLS
 
 CASES = Path(__file__).parents[1] / "fixtures/web_config"
 HASH = "$2y$10$vbC9WO7gvU2DRc2x08UaY.Kvk2jfM2v9w6sgzvkGA8G0beHZuc69m"
@@ -170,6 +170,54 @@ def test_files_are_looked_at_once_a_second_and_a_bad_one_is_logged_once(
     assert (any(results), state) == (False, "down")
     assert [record.getMessage() for record in caplog.records].count("web configuration kept") == 1
     assert access.refresh(104.0) is True
+    assert access.finding().state == "up"
+
+
+@pytest.mark.parametrize(
+    ("broken", "key"),
+    [
+        (MUTUAL.replace("_ca_file: ca.pem", '_ca: "# Köln\\n"'), "client_ca"),
+        (TLS.replace("cert_file: server.pem", 'cert: "-----BEGIN CERTIFICATE----- \\ud800"'), "cert"),
+    ],
+)
+def test_text_that_cannot_be_encoded_in_place_of_pem_is_a_mistake_at_the_start_and_at_a_reload(
+    folder: Path, broken: str, key: str
+) -> None:
+    path = folder / "web.yml"
+    path.write_text(MUTUAL)
+    access = Access(lambda: load_web_config(path))
+    old = access.config
+    path.write_text(broken)
+
+    is_changed = access.refresh(1.0)
+
+    assert (is_changed, access.config is old) == (False, True)
+    assert f"tls_server_config.{key}: expected" in access.finding().detail
+    assert f"tls_server_config.{key}: expected" in problems_of(path)[0]
+
+
+def test_a_fault_while_reading_keeps_the_configuration_and_is_logged_once_without_its_text(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / "web.yml"
+    path.write_text(TLS)
+
+    def load() -> WebConfig:
+        if "canary" in path.read_text():
+            raise RuntimeError(path.read_text())
+        return load_web_config(path)
+
+    access = Access(load)
+    path.write_text("canary")
+    results = [access.refresh(float(second)) for second in range(1, 4)]
+    found = access.finding()
+    path.write_text(TLS)
+
+    assert (results, found.state) == ([False] * 3, "down")
+    assert f"{path}: expected a usable file, found a fault (RuntimeError)" in found.detail
+    assert [record.getMessage() for record in caplog.records].count("web configuration kept") == 1
+    assert "canary" not in caplog.text + found.detail
+    assert access.refresh(4.0) is True
     assert access.finding().state == "up"
 
 
