@@ -8,7 +8,7 @@ or misplaced password gets into a message.
 from __future__ import annotations
 
 import difflib
-import importlib.util
+import importlib
 import re
 import stat
 from collections.abc import Collection, Sequence
@@ -264,10 +264,14 @@ class _Reader:
                 self.mistake(node, where, f"a hash with a cost of at most {_HIGHEST_COST}", remedy, found=match[1])
             else:
                 users[name] = node.text.encode("ascii")
-        if importlib.util.find_spec("bcrypt") is None:
+        try:
+            importlib.import_module("bcrypt")
+        except Exception as exc:  # noqa: BLE001 - a package that is there may fail in any way when it is loaded
             expected = "the Python package bcrypt to check passwords with"
             remedy = "install wattribute[auth]"
-            self.mistake(section, "basic_auth_users", expected, remedy, found="none")
+            is_absent = isinstance(exc, ModuleNotFoundError)
+            found = "none" if is_absent else f"one that cannot be imported ({type(exc).__name__})"
+            self.mistake(section, "basic_auth_users", expected, remedy, found=found)
         return users
 
     def _section(self, parent: Section, name: str, where: str = "") -> Section | None:

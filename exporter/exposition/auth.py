@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 import queue
 import random
 import secrets
@@ -20,8 +21,10 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Authenticator", "Verdict"]
 
-Verdict = Literal["accepted", "refused", "pending", "busy"]
-"""pending: ask again after ``wake``; busy: too many checks wait already."""
+_log = logging.getLogger(__name__)
+
+Verdict = Literal["accepted", "refused", "pending", "busy", "failed"]
+"""pending: ask again after ``wake``; busy: too many checks wait already; failed: the library for them is broken."""
 
 _QUEUE_LENGTH = 16
 _CACHE_ENTRIES = 100
@@ -52,8 +55,9 @@ class Authenticator:
         self._refused: dict[bytes, None] = {}
         self._in_hand: set[bytes] = set()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_QUEUE_LENGTH)
-        self._ended: deque[tuple[bytes, bool]] = deque()
+        self._ended: deque[tuple[bytes, bool | None]] = deque()
         self._thread: threading.Thread | None = None
+        self._is_broken = False
 
     def check(self, authorization: str, users: Mapping[str, bytes]) -> Verdict:
         """Return whether the header's value names one of ``users`` (bcrypt hash by name) and its password."""
@@ -68,8 +72,8 @@ class Authenticator:
             return "accepted" if stored else "refused"
         if key in self._refused:
             return "refused"
-        if key in self._in_hand:
-            return "pending"
+        if key in self._in_hand or self._is_broken:
+            return "failed" if self._is_broken else "pending"
         try:
             self._jobs.put_nowait(_Job(key, password, hashed, stored is not None))
         except queue.Full:
@@ -85,6 +89,8 @@ class Authenticator:
         while self._ended:
             key, is_right = self._ended.popleft()
             self._in_hand.discard(key)
+            if is_right is None:
+                continue
             memory = self._accepted if is_right else self._refused
             if len(memory) >= _CACHE_ENTRIES:
                 del memory[random.choice(list(memory))]  # noqa: S311 - not a secret
@@ -107,13 +113,18 @@ class Authenticator:
         return digest.digest()
 
     def _work(self) -> None:
-        import bcrypt
-
+        try:
+            from bcrypt import checkpw
+        except BaseException as exc:  # noqa: BLE001 - the thread's top: who waits must have an answer
+            _log.error("passwords cannot be checked", extra={"error": type(exc).__name__})
+            self._is_broken = True
         while (job := self._jobs.get()) is not None:
-            try:
-                is_right = bcrypt.checkpw(job.password, job.hash) and job.is_known
-            except Exception:  # noqa: BLE001 - the thread's top: a hash or password it cannot read is a wrong one
-                is_right = False
+            is_right: bool | None = None
+            if not self._is_broken:
+                try:
+                    is_right = checkpw(job.password, job.hash) and job.is_known
+                except BaseException:  # noqa: BLE001 - a hash or password it cannot read is a wrong one
+                    is_right = False
             self._ended.append((job.key, is_right))
             self._wake()
 

@@ -261,6 +261,8 @@ class Server:
             return self._respond(request, now_s)
         if verdict == "refused":
             return plain(401, headers=(_PASSWORD_WANTED,))
+        if verdict == "failed":
+            return plain(503, "passwords cannot be checked", (("Retry-After", "60"),))
         return None if verdict == "pending" else plain(503, "too many passwords to check", (("Retry-After", "1"),))
 
     def _answer_checked(self, now_s: float) -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -198,6 +201,39 @@ def test_passwords_are_nowhere_in_the_log(config: Path, caplog: pytest.LogCaptur
 
     assert "canary" not in caplog.text
     assert HASH.decode() not in caplog.text
+
+
+def test_a_library_that_is_found_and_cannot_be_imported_is_a_mistake_of_the_file(config: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "packages/bcrypt"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('of another machine')\n")
+    program = "import sys; from exporter.cli import main; sys.exit(main(sys.argv[1:]))"
+    places = os.pathsep.join([str(broken.parent), str(Path(__file__).parents[2])])
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "config", f"--web.config.file={config}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": places},
+    )
+
+    assert done.returncode == 2
+    assert "basic_auth_users: expected the Python package bcrypt" in done.stderr
+    assert "one that cannot be imported (ImportError), install wattribute[auth]" in done.stderr
+
+
+def test_a_library_that_breaks_while_serving_is_answered_with_503_and_not_with_silence(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(config) as server:
+        monkeypatch.setitem(sys.modules, "bcrypt", None)
+        answers = [ask(server.addresses[0], get(headers=header(password=str(number)))) for number in range(3)]
+        healthy = ask(server.addresses[0], get("/-/healthy"))
+
+    assert [status(answer) for answer in answers] == [503] * 3
+    assert answers[0].endswith(b"passwords cannot be checked\n")
+    assert status(healthy) == 200
 
 
 def test_a_new_password_counts_at_once(config: Path) -> None:
