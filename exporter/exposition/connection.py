@@ -27,7 +27,10 @@ _TLS_HANDSHAKE = b"\x16"
 class Stream(Protocol):
     """Non-blocking bytes both ways; raises ``BlockingIOError`` where it would have to wait, OSError where it failed."""
 
-    wants_write: bool
+    @property
+    def wants_write(self) -> bool:
+        """Whether bytes that were sent wait for the client to take them."""
+        ...
 
     def handshake(self) -> None:
         """Go on with what comes before the first byte."""
@@ -38,7 +41,11 @@ class Stream(Protocol):
         ...
 
     def send(self, parts: Sequence[memoryview]) -> int:
-        """Send a beginning of ``parts``; return its length."""
+        """Send a beginning of ``parts``, or hold it for ``flush``; return its length."""
+        ...
+
+    def flush(self) -> None:
+        """Send what is held."""
         ...
 
     def end(self) -> None:
@@ -67,6 +74,9 @@ class _PlainStream:
 
     def send(self, parts: Sequence[memoryview]) -> int:
         return self._socket.sendmsg(parts)
+
+    def flush(self) -> None:
+        """Do nothing."""
 
     def end(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
@@ -135,7 +145,7 @@ class Connection:
     @property
     def wants_write(self) -> bool:
         """Whether it waits for the client to take bytes, not to send some."""
-        return self.is_writing or (self.is_handshaking and self._stream.wants_write)
+        return self.is_writing or self._stream.wants_write
 
     def shake_hands(self, now_s: float) -> None:
         """Go on with the TLS handshake; plain HTTP is answered with 400 and closed."""
@@ -244,12 +254,14 @@ class Connection:
                 sent = self._stream.send(self._out)
                 self._drop_sent(sent)
                 self.progress_s = now_s
+            self._stream.flush()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
-        self._finish(now_s)
+        if self.is_writing:  # else TLS alone had something to say
+            self._finish(now_s)
 
     def _drop_sent(self, sent: int) -> None:
         while self._out and sent >= len(self._out[0]):

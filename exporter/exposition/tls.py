@@ -39,6 +39,10 @@ CIPHER_SUITES: Mapping[str, str] = {
 """OpenSSL's name of every suite of TLS 1.2 that may be chosen; those of TLS 1.3 are not up for choice."""
 
 
+_TURN_BYTES = 16_384
+"""What is taken from a client or encrypted for it in one call: the data of one record (RFC 8446 §5.1)."""
+
+
 class TlsError(ExporterError):
     """The certificates cannot be used.
 
@@ -107,72 +111,134 @@ class TlsServer:
         context.verify_mode = CLIENT_AUTH_TYPES[config.client_auth_type]
 
     def stream(self, client: socket.socket) -> TlsStream:
-        """Return ``client`` as a TLS connection whose handshake has not begun; takes the socket over.
-
-        Raises:
-            OSError: the client has left.
-        """
-        wrapped = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return TlsStream(wrapped, self.allowed_sans)
+        """Return ``client`` as a TLS connection whose handshake has not begun; takes the socket over."""
+        return TlsStream(client, self._context, self.allowed_sans)
 
 
 class TlsStream:
     """A non-blocking TLS connection that raises ``BlockingIOError`` where it has to wait.
 
-    Attributes:
-        wants_write: whether the handshake waits for the client to take bytes, not to send some.
+    OpenSSL never sees the socket: reading from it, OpenSSL would go on for as long as a client sends records without
+    data in them, such as updates of its key, and nobody else would be served. It gets at most ``_TURN_BYTES`` a call.
     """
 
-    __slots__ = ("_allowed_sans", "_socket", "wants_write")
+    __slots__ = ("_allowed_sans", "_has_ended", "_incoming", "_is_ending", "_outgoing", "_rest", "_socket", "_tls")
 
-    def __init__(self, wrapped: ssl.SSLSocket, allowed_sans: frozenset[str]) -> None:
-        self._socket = wrapped
+    def __init__(self, client: socket.socket, context: ssl.SSLContext, allowed_sans: frozenset[str]) -> None:
+        self._socket = client
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._allowed_sans = allowed_sans
-        self.wants_write = False
+        self._rest = b""
+        self._is_ending = self._has_ended = False
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether encrypted bytes wait for the client to take them; nothing is read from it meanwhile."""
+        return bool(self._rest)
 
     def handshake(self) -> None:
         """Go on with the handshake.
 
         Raises:
-            BlockingIOError: it is not finished; call again when ``wants_write`` or readable.
+            BlockingIOError: it is not finished; call again when the client takes or has sent bytes.
             OSError: it failed, or the client's certificate is not one of those allowed.
         """
+        self.flush()
         try:
-            self._socket.do_handshake()
-        except ssl.SSLWantReadError as exc:
-            self.wants_write = False
-            raise BlockingIOError from exc
-        except ssl.SSLWantWriteError as exc:
-            self.wants_write = True
-            raise BlockingIOError from exc
-        except ValueError as exc:  # the client left between two calls
-            raise ConnectionResetError from exc
-        if self._allowed_sans and not self._allowed_sans & _names(self._socket):
+            if not self._shake():
+                self._pull()
+                if not self._shake():
+                    raise BlockingIOError
+        finally:
+            with contextlib.suppress(OSError):
+                self.flush()
+        if self._allowed_sans and not self._allowed_sans & _names(self._tls):
             raise ConnectionAbortedError("the client's certificate has none of the allowed names")
 
     def recv(self, size: int) -> bytes:
-        """Return decrypted bytes, none at the client's end."""
+        """Return decrypted bytes, none at the client's end; ``size`` must be more than two ``_TURN_BYTES``."""
+        self.flush()
         try:
-            return self._socket.recv(size)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as exc:
-            raise BlockingIOError from exc
+            data = self._read(size)
+            if data is None:
+                self._pull()
+                data = self._read(size)
+        finally:
+            with contextlib.suppress(OSError):
+                self.flush()
+        if data is None:
+            raise BlockingIOError
+        return data
 
     def send(self, parts: Sequence[memoryview]) -> int:
-        """Encrypt and send a beginning of ``parts``; return its length."""
+        """Encrypt a beginning of ``parts`` and send what the client takes of it; return its length."""
+        self.flush()
         try:
-            return self._socket.send(parts[0])
+            length = self._tls.write(parts[0][:_TURN_BYTES])
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as exc:
             raise BlockingIOError from exc
+        with contextlib.suppress(BlockingIOError):
+            self.flush()
+        return length
+
+    def flush(self) -> None:
+        """Send what is encrypted already.
+
+        Raises:
+            BlockingIOError: the client does not take all of it now.
+            OSError: the client has left.
+        """
+        self._rest += self._outgoing.read()
+        if self._has_ended:
+            self._rest = b""
+        while self._rest:
+            sent = self._socket.send(self._rest)
+            self._rest = self._rest[sent:]
+        if self._is_ending and not self._has_ended:
+            self._has_ended = True
+            self._socket.shutdown(socket.SHUT_WR)
 
     def end(self) -> None:
-        """Say that nothing follows."""
+        """Say that nothing follows, after what is encrypted already."""
         with contextlib.suppress(OSError, ValueError):
-            self._socket.unwrap()
-        self._socket.shutdown(socket.SHUT_WR)
+            self._tls.unwrap()
+        self._is_ending = True
+        with contextlib.suppress(BlockingIOError):
+            self.flush()
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def _shake(self) -> bool:
+        """Return whether the handshake is finished."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def _read(self, size: int) -> bytes | None:
+        """Return all data of the records at hand, or None where there is none."""
+        parts: list[bytes] = []
+        while True:
+            try:
+                data = self._tls.read(size)
+            except ssl.SSLWantReadError:
+                return b"".join(parts) if parts else None
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                data = b""
+            if not data:
+                return b"".join(parts)
+            parts.append(data)
+
+    def _pull(self) -> None:
+        data = self._socket.recv(_TURN_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
 
 
 def _load_chain(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -219,9 +285,9 @@ def _load_authorities(context: ssl.SSLContext, pem: str) -> None:
         ) from None
 
 
-def _names(wrapped: ssl.SSLSocket) -> set[str]:
+def _names(tls: ssl.SSLObject) -> set[str]:
     """Return the alternative names of the client's verified certificate."""
-    certificate = wrapped.getpeercert() or {}
+    certificate = tls.getpeercert() or {}
     pairs = certificate.get("subjectAltName", ())
     return {_normal(str(name[1])) for name in pairs if isinstance(name, tuple) and name[0] in _NAME_KINDS}
 

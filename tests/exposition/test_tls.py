@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -79,6 +82,66 @@ def test_clients_that_say_nothing_or_stop_half_way_delay_nobody_and_are_closed_i
     assert took_s < 0.5
     assert set(ends) <= {b""}
     assert time.monotonic() - started_s < 3.0
+
+
+def test_a_slow_reader_gets_everything_and_the_end(config: Path) -> None:
+    context = client_context(config.parent)
+    with serving(config) as server, socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(5)
+        raw.connect(server.addresses[0])
+        client = context.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+        client.sendall(get("/nope").replace(b"close", b"keep-alive") + get())
+        answer = b""
+        while data := client.recv(4096):
+            answer += data
+            time.sleep(0.001)
+        client.close()
+
+    assert answer.count(b"HTTP/1.1 404") == 1
+    assert answer.endswith(b"\r\n\r\n" + PAGE)
+
+
+FLOOD = """
+import ctypes, sys, socket, time
+lib = ctypes.CDLL(sys.argv[2])
+pointer = ctypes.c_void_p
+for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+    getattr(lib, name).restype = pointer
+lib.SSL_CTX_new.argtypes = lib.SSL_new.argtypes = lib.SSL_connect.argtypes = lib.SSL_do_handshake.argtypes = [pointer]
+lib.SSL_set_fd.argtypes = lib.SSL_key_update.argtypes = [pointer, ctypes.c_int]
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+tls = lib.SSL_new(lib.SSL_CTX_new(lib.TLS_client_method()))
+lib.SSL_set_fd(tls, client.fileno())
+print("connected", lib.SSL_connect(tls), flush=True)
+end_s = time.monotonic() + 4
+wants_answers = int(sys.argv[3])
+while time.monotonic() < end_s and lib.SSL_key_update(tls, wants_answers) == 1 and lib.SSL_do_handshake(tls) == 1:
+    pass
+"""
+
+
+@pytest.mark.parametrize("wants_answers", [0, 1])
+def test_a_flood_of_new_keys_keeps_nobody_else_waiting(config: Path, wants_answers: int) -> None:
+    """Records without data in them: the client sends them as fast as it can, for four seconds unless it is closed."""
+    library = ctypes.util.find_library("ssl")
+    if library is None:
+        pytest.skip("no libssl on this machine")
+    context = client_context(config.parent)
+    with serving(config, check_s=1.0) as server:
+        arguments = (str(server.addresses[0][1]), library, str(wants_answers))
+        with subprocess.Popen([sys.executable, "-c", FLOOD, *arguments], stdout=subprocess.PIPE) as flooder:
+            assert flooder.stdout is not None
+            assert flooder.stdout.readline() == b"connected 1\n"
+            times = []
+            for _ in range(5):
+                started_s = time.monotonic()
+                assert status(ask(server.addresses[0], get(), context)) == 200
+                times.append(time.monotonic() - started_s)
+                time.sleep(0.05)
+            flooder.wait(10)
+
+    assert max(times) < 1.0
 
 
 def test_plain_http_is_told_what_is_expected(config: Path) -> None:
