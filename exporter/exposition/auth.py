@@ -24,9 +24,12 @@ __all__ = ["Authenticator", "Verdict"]
 _log = logging.getLogger(__name__)
 
 Verdict = Literal["accepted", "refused", "pending", "busy", "failed"]
-"""pending: ask again after ``wake``; busy: too many checks wait already; failed: the library for them is broken."""
+"""pending: ask again after ``wake``; busy: too many checks wait already, of this peer or of all; failed: the library
+for them is broken."""
 
 _QUEUE_LENGTH = 16
+_CHECKS_PER_PEER = 2
+"""How many different credentials of one address may be in hand, so that no address alone can fill the queue."""
 _CACHE_ENTRIES = 100
 _MAX_PASSWORD_BYTES = 72
 """What bcrypt looks at. A longer password is refused rather than cut."""
@@ -53,14 +56,17 @@ class Authenticator:
         # Two memories, so that a flood of wrong passwords cannot push the right ones out.
         self._accepted: dict[bytes, None] = {}
         self._refused: dict[bytes, None] = {}
-        self._in_hand: set[bytes] = set()
+        self._in_hand: dict[bytes, str] = {}  # the peer that asked first, by key
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_QUEUE_LENGTH)
         self._ended: deque[tuple[bytes, bool | None]] = deque()
         self._thread: threading.Thread | None = None
         self._is_broken = False
 
-    def check(self, authorization: str, users: Mapping[str, bytes]) -> Verdict:
-        """Return whether the header's value names one of ``users`` (bcrypt hash by name) and its password."""
+    def check(self, authorization: str, users: Mapping[str, bytes], peer: str) -> Verdict:
+        """Return whether the header's value names one of ``users`` (bcrypt hash by name) and its password.
+
+        ``peer`` is the address of the client.
+        """
         credentials = _credentials(authorization)
         if credentials is None:
             return "refused"
@@ -74,11 +80,16 @@ class Authenticator:
             return "refused"
         if key in self._in_hand or self._is_broken:
             return "failed" if self._is_broken else "pending"
+        return self._ask(_Job(key, password, hashed, stored is not None), peer)
+
+    def _ask(self, job: _Job, peer: str) -> Verdict:
+        if sum(other == peer for other in self._in_hand.values()) >= _CHECKS_PER_PEER:
+            return "busy"
         try:
-            self._jobs.put_nowait(_Job(key, password, hashed, stored is not None))
+            self._jobs.put_nowait(job)
         except queue.Full:
             return "busy"
-        self._in_hand.add(key)
+        self._in_hand[job.key] = peer
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="passwords", daemon=True)
             self._thread.start()
@@ -88,7 +99,7 @@ class Authenticator:
         """Take the results of ended checks; what was pending on them has another verdict now."""
         while self._ended:
             key, is_right = self._ended.popleft()
-            self._in_hand.discard(key)
+            self._in_hand.pop(key, None)
             if is_right is None:
                 continue
             memory = self._accepted if is_right else self._refused

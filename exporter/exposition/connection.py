@@ -93,6 +93,7 @@ class Connection:
 
     Attributes:
         descriptor: the socket's number, also after it was closed.
+        peer: the client's address.
         is_probe: whether it came in by the listener for probes.
         is_waiting: whether a request is with the password check; nothing is read or written meanwhile.
         is_handshaking: whether TLS is not yet agreed upon.
@@ -104,9 +105,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_buffer", "_close_after", "_head_start", "_headers", "_is_draining", "_out", "_parser", "_peer", "_settings",
+        "_buffer", "_close_after", "_head_start", "_headers", "_is_draining", "_out", "_parser", "_settings",
         "_socket", "_start_tls", "_stream", "deadline_s", "descriptor", "has_completed", "is_closed", "is_handshaking",
-        "is_probe", "is_waiting", "is_writing", "progress_s",
+        "is_probe", "is_waiting", "is_writing", "peer", "progress_s",
     )  # fmt: skip
 
     def __init__(
@@ -129,7 +130,7 @@ class Connection:
         self.is_waiting = False
         self.descriptor = client.fileno()
         self.progress_s = now_s
-        self._peer = peer
+        self.peer = peer
         self._settings = settings
         self._parser = h11.Connection(h11.SERVER)
         self._buffer = bytearray()
@@ -203,7 +204,7 @@ class Connection:
         head = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
         self._head_start = 0
-        request = checked_request(head, self._parser, self._peer)
+        request = checked_request(head, self._parser, self.peer)
         self.has_completed = True
         return request
 

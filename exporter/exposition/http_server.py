@@ -256,7 +256,8 @@ class Server:
             return plain(404)
         if self._access is None or self._auth is None or not self._access.config.users or is_health:
             return self._respond(request, now_s)
-        verdict = self._auth.check(request.headers.get("authorization", ""), self._access.config.users)
+        authorization = request.headers.get("authorization", "")
+        verdict = self._auth.check(authorization, self._access.config.users, connection.peer)
         if verdict == "accepted":
             return self._respond(request, now_s)
         if verdict == "refused":

@@ -20,6 +20,7 @@ from tests.exposition.pki import ask, get, serving, status
 
 PASSPHRASE = "correct horse: battery"  # noqa: S105 - of this test
 HASH = bcrypt.hashpw(PASSPHRASE.encode(), bcrypt.gensalt(4))
+PEER = "192.0.2.1"
 USERS = {"alice": HASH, "zoë": HASH.replace(b"$2b$", b"$2y$")}
 
 
@@ -32,7 +33,7 @@ def header(user: str = "alice", password: str = PASSPHRASE) -> str:
 
 
 def verdict(authenticator: Authenticator, woken: threading.Event, value: str) -> Verdict:
-    while (found := authenticator.check(value, USERS)) == "pending":
+    while (found := authenticator.check(value, USERS, PEER)) == "pending":
         assert woken.wait(10)
         woken.clear()
         authenticator.collect()
@@ -113,7 +114,7 @@ def test_more_wrong_passwords_than_can_wait_are_turned_away_and_the_known_one_is
     authenticator = Authenticator(lambda: None)
     users = {"alice": slow}
 
-    found = [authenticator.check(basic("alice", str(number)), users) for number in range(40)]
+    found = [authenticator.check(basic("alice", str(number)), users, str(number)) for number in range(40)]
     authenticator.close()
 
     assert found[0] == "pending"
@@ -121,11 +122,29 @@ def test_more_wrong_passwords_than_can_wait_are_turned_away_and_the_known_one_is
     assert found[-1] == "busy"
 
 
+def test_wrong_passwords_of_one_address_leave_room_for_the_right_one_of_another() -> None:
+    woken = threading.Event()
+    authenticator = Authenticator(woken.set)
+    users = {"alice": HASH.replace(b"$04$", b"$10$")}
+
+    flood = [authenticator.check(basic("alice", str(number)), users, PEER) for number in range(40)]
+    other = authenticator.check(basic("alice", PASSPHRASE), users, "192.0.2.2")
+    while authenticator._in_hand:
+        assert woken.wait(10)
+        woken.clear()
+        authenticator.collect()
+    later = authenticator.check(basic("alice", "new"), users, PEER)
+    authenticator.close()
+
+    assert flood == ["pending"] * 2 + ["busy"] * 38
+    assert (other, later) == ("pending", "pending")
+
+
 def test_one_check_serves_all_who_ask_the_same() -> None:
     woken = threading.Event()
     authenticator = Authenticator(woken.set)
 
-    first = [authenticator.check(basic("alice", PASSPHRASE), USERS) for _ in range(40)]
+    first = [authenticator.check(basic("alice", PASSPHRASE), USERS, PEER) for _ in range(40)]
     last = verdict(authenticator, woken, basic("alice", PASSPHRASE))
     authenticator.close()
 
@@ -139,7 +158,7 @@ def test_a_flood_of_wrong_passwords_does_not_push_the_right_one_out() -> None:
     for number in range(250):
         assert verdict(authenticator, woken, basic("alice", str(number))) == "refused"
 
-    at_once = authenticator.check(basic("alice", PASSPHRASE), USERS)
+    at_once = authenticator.check(basic("alice", PASSPHRASE), USERS, PEER)
     remembered = len(authenticator._refused)
     authenticator.close()
 
@@ -152,7 +171,7 @@ def test_a_changed_hash_forgets_the_old_password() -> None:
     verdict(authenticator, woken, basic("alice", PASSPHRASE))
     changed = {"alice": bcrypt.hashpw(b"another", bcrypt.gensalt(4))}
 
-    found = authenticator.check(basic("alice", PASSPHRASE), changed)
+    found = authenticator.check(basic("alice", PASSPHRASE), changed, PEER)
     authenticator.close()
 
     assert found == "pending"
@@ -168,7 +187,7 @@ def test_an_unknown_user_takes_as_long_as_a_known_one() -> None:
         times = []
         for number in range(10):
             started_s = time.monotonic()
-            while authenticator.check(basic(name, f"wrong {number}"), users) == "pending":
+            while authenticator.check(basic(name, f"wrong {number}"), users, PEER) == "pending":
                 assert woken.wait(10)
                 woken.clear()
                 authenticator.collect()
