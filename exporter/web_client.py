@@ -263,6 +263,10 @@ def _proxy(address: str, options: Mapping[str, str]) -> PoolManager:
 
 def _cause(exc: BaseException) -> str:
     """Return the innermost reason in words; urllib3's own texts hold the whole address, query included."""
+    from http.client import HTTPException
+
+    if any(isinstance(part, HTTPException) for part in (exc, *exc.args, exc.__cause__)):
+        return "the answer is not HTTP"  # its text would hold what the server said, which may be a key of ours
     reason = getattr(exc, "reason", None)
     while isinstance(reason, BaseException):
         exc, reason = reason, getattr(reason, "reason", None)

@@ -16,6 +16,8 @@ from exporter.units import MICROWATTS_PER_WATT
 
 __all__ = ["BmcGroup"]
 
+_LONGEST_TICK_S = 180.0
+"""Ticks may be further apart than polls; a longer time between two ticks is a gap whatever the BMC says."""
 _POLLS_TO_GAP = 3
 """A power older than this many polls says nothing of now."""
 
@@ -113,7 +115,7 @@ class BmcGroup:
         interval_s = 0.0 if self._read_at_s is None else now_s - self._read_at_s
         self._read_at_s = now_s
         total_j = meter.total_j
-        if was_fresh and meter.is_fresh and 0 < interval_s <= self._longest_s:
+        if was_fresh and meter.is_fresh and 0 < interval_s <= max(self._longest_s, _LONGEST_TICK_S):
             energy_j = latest.power_w * interval_s
             total_j += energy_j
             readings.append(Reading(meter, energy_j, interval_s))

@@ -6,6 +6,7 @@ its last answer was; what to ask is given (``ipmi_dcmi``, ``redfish``).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -72,23 +73,30 @@ class Polled(NamedTuple):
 
 
 class MeanPower:
-    """Turns a running energy into the mean power since it last moved."""
+    """Turns a running energy into the mean power from one of its steps to the next.
+
+    Between its steps a counter says nothing, so what it shows at first is no edge: the time to the first step is only
+    part of the time that the step stands for.
+    """
 
     def __init__(self) -> None:
         self._energy_j = 0.0
         self._at_s: float | None = None
+        self._asked_s = -math.inf
+        self._is_edge = False
 
     def update(self, energy_j: float, at_s: float) -> float | None:
-        """Return watts, or None while nothing can be said: at first, after a reset, a pause, or without a step."""
-        before_j, before_s = self._energy_j, self._at_s
-        if before_s is None or energy_j < before_j or at_s - before_s > _LONGEST_MEAN_S:
-            self._energy_j, self._at_s = energy_j, at_s
+        """Return watts, or None while nothing can be said: without a step, and at the first after a start or pause."""
+        before_j, before_s, is_edge = self._energy_j, self._at_s, self._is_edge
+        is_pause, self._asked_s = at_s - self._asked_s > _LONGEST_MEAN_S, at_s
+        if before_s is None or energy_j < before_j or is_pause:
+            self._energy_j, self._at_s, self._is_edge = energy_j, at_s, False
             return None
         if energy_j == before_j or at_s <= before_s:
             return None
-        self._energy_j, self._at_s = energy_j, at_s
+        self._energy_j, self._at_s, self._is_edge = energy_j, at_s, True
         power_w = (energy_j - before_j) / (at_s - before_s)
-        return power_w if 0 < power_w <= HIGHEST_POWER_W else None
+        return power_w if is_edge and 0 < power_w <= HIGHEST_POWER_W else None
 
 
 class BmcPoller:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from exporter.testing.pod_documents import FakePod, pod_list
@@ -82,7 +82,7 @@ class FakeKubelet:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(authority.server_file)
         server = self._server = _Server(("127.0.0.1", port), _handler(self))
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.context = context
         self.port = int(server.server_address[1])
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -125,7 +125,13 @@ class FakeKubelet:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    context: ssl.SSLContext
     block_on_close = False
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's
+        """Shake hands in the client's own thread, and close what was opened whatever the client does."""
+        with self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that do not trust the certificate, or that went away."""

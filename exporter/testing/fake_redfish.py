@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from exporter.testing.fake_kubelet import CertificateAuthority
 
@@ -49,7 +49,7 @@ class FakeRedfish:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(authority.server_file)
         server = self._server = _Server(("127.0.0.1", 0), type("_Handler", (_Handler,), {"service": self}))
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.context = context
         self.port = int(server.server_address[1])
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -127,7 +127,13 @@ def _collection(*paths: str) -> dict[str, object]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    context: ssl.SSLContext
     block_on_close = False
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's
+        """Shake hands in the client's own thread, and close what was opened whatever the client does."""
+        with self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that do not trust the certificate, or that went away."""

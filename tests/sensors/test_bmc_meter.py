@@ -183,18 +183,34 @@ def _state(bmc: Bmc) -> tuple[str, str, str]:
     return finding.state, finding.detail, finding.remedy
 
 
-def test_energy_becomes_the_mean_power_since_it_last_moved() -> None:
+def test_energy_becomes_the_mean_power_from_step_to_step() -> None:
     mean = MeanPower()
-    steps = [(0.0, 0.0), (0.0, 10.0), (6000.0, 20.0), (9000.0, 30.0), (100.0, 40.0), (1100.0, 50.0), (9e9, 60.0)]
+    steps = [(0.0, 0.0), (0.0, 10.0), (6000.0, 20.0), (9000.0, 30.0), (100.0, 40.0), (1100.0, 50.0), (2100.0, 60.0)]
+    steps += [(9e9, 70.0)]
 
-    assert [mean.update(*step) for step in steps] == [None, None, 300.0, 300.0, None, 100.0, None]
+    assert [mean.update(*step) for step in steps] == [None, None, None, 300.0, None, None, 100.0, None]
+
+
+@given(quantum_j=st.sampled_from([3.6e3, 3.6e4, 1.8e5, 3.6e5]), phase=st.floats(0, 1))
+def test_a_coarse_counter_never_gives_more_than_was_drawn(quantum_j: float, phase: float) -> None:
+    """A true 400 W, asked every 10 s: every mean is over whole steps, so that it is off by one poll at most."""
+    mean = MeanPower()
+    watts = [
+        mean.update((400.0 * at_s // quantum_j + phase) * quantum_j, at_s) for at_s in map(float, range(0, 3600, 10))
+    ]
+
+    assert all(power_w is None or power_w * 400.0 <= 400.0 * (400.0 + quantum_j / 10.0) for power_w in watts)
+    settled = [power_w for power_w in watts if power_w is not None]
+    if quantum_j >= 3.6e4:
+        assert all(300.0 < power_w < 500.0 for power_w in settled)
 
 
 def test_a_mean_over_a_long_pause_is_not_the_power_of_now() -> None:
     mean = MeanPower()
     mean.update(0.0, 0.0)
 
-    assert [mean.update(3_600_000.0, 9000.0), mean.update(3_603_000.0, 9010.0)] == [None, 300.0]
+    later = [(3_600_000.0, 9000.0), (3_603_000.0, 9010.0), (3_606_000.0, 9020.0)]
+    assert [mean.update(*step) for step in later] == [None, None, 300.0]
 
 
 @given(powers_w=st.lists(st.floats(1, 5000) | st.none(), min_size=1, max_size=40), seconds=st.floats(1, 60))
