@@ -129,7 +129,8 @@ def test_a_pod_that_comes_later_is_named_between_two_ticks(
         wait_for("the name", lambda: expected in names_on(agent.get()) or None, timeout_s=20.0)
         page = agent.get()
 
-    assert kubelet.pods[0].uid not in page
+    assert f'name="{kubelet.pods[0].uid}"' not in page
+    assert f'uid="{kubelet.pods[0].uid}"' in page, "only the pod's info tells it"
 
 
 def test_a_kubelet_that_hangs_delays_no_sample_and_no_end(
