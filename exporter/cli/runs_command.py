@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from exporter.cli.arguments import Options
-from exporter.cli.screen import Column, open_console, printable, show, table, words
+from exporter.cli.csv_output import print_csv
+from exporter.cli.screen import Column, open_console, show, table, words
 from exporter.cli.state_path import with_state_path
 from exporter.clock import Clock, SystemClock
 from exporter.config import Settings
@@ -51,7 +50,7 @@ def run_runs(
         _print_text(runs, now_s)
     else:
         rows = [_row(run) for run in runs]
-        print(json.dumps(rows, indent=2)) if output == "json" else _print_csv(rows)
+        print(json.dumps(rows, indent=2)) if output == "json" else print_csv(_CSV_NAMES, rows)
     return 0
 
 
@@ -93,19 +92,6 @@ def _grams(run: PastRun) -> float | None:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _print_csv(rows: Sequence[Mapping[str, str | float | None]]) -> None:
-    writer = csv.DictWriter(sys.stdout, _CSV_NAMES, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _safe_cell(value) for key, value in row.items()} for row in rows)
-
-
-def _safe_cell(value: str | float | None) -> str | float | None:
-    """Return text that no terminal obeys and no spreadsheet takes for a formula: users choose the names of runs."""
-    if not isinstance(value, str):
-        return value
-    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 _CSV_NAMES = (

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import ssl
 import subprocess
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from exporter.testing.pod_documents import FakePod, pod_list
+from exporter.testing.tls_server import TlsServer
 
 __all__ = ["CertificateAuthority", "FakeKubelet", "NoOpensslError"]
 
@@ -79,18 +78,13 @@ class FakeKubelet:
         self.body: bytes | None = None
         self.delay_s = 0.0
         self.calls: Counter[str] = Counter()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(authority.server_file)
-        server = self._server = _Server(("127.0.0.1", port), _handler(self))
-        server.context = context
-        self.port = int(server.server_address[1])
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
+        self._server = TlsServer(_handler(self), authority.server_file, port=port)
+        self.port = self._server.port
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"https://127.0.0.1:{self.port}"
+        return self._server.url
 
     def answer(self, target: str, authorization: str) -> tuple[int, bytes]:
         """Return status and body for a request."""
@@ -112,29 +106,13 @@ class FakeKubelet:
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self._server.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    context: ssl.SSLContext
-    block_on_close = False
-
-    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's
-        """Shake hands in the client's own thread, and close what was opened whatever the client does."""
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that do not trust the certificate, or that went away."""
 
 
 def _handler(kubelet: FakeKubelet) -> type[BaseHTTPRequestHandler]:

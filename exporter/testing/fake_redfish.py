@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Self
+from http.server import BaseHTTPRequestHandler
+from typing import ClassVar, Self
 
 from exporter.testing.fake_kubelet import CertificateAuthority
+from exporter.testing.tls_server import TlsServer
 
 __all__ = ["CHASSIS", "ENVIRONMENT", "POWER", "SENSORS", "SYSTEM", "FakeRedfish"]
 
@@ -46,18 +46,13 @@ class FakeRedfish:
         token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
         self.authorization = f"Basic {token}" if username else ""
         self._add_machine()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(authority.server_file)
-        server = self._server = _Server(("127.0.0.1", 0), type("_Handler", (_Handler,), {"service": self}))
-        server.context = context
-        self.port = int(server.server_address[1])
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
+        self._server = TlsServer(type("_Handler", (_Handler,), {"service": self}), authority.server_file)
+        self.port = self._server.port
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"https://127.0.0.1:{self.port}"
+        return self._server.url
 
     def _add_machine(self) -> None:
         self.resources["/redfish/v1/Systems"] = _collection(SYSTEM)
@@ -106,9 +101,7 @@ class FakeRedfish:
     def close(self) -> None:
         """Stop listening."""
         self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self._server.close()
 
     def __enter__(self) -> Self:
         return self
@@ -123,20 +116,6 @@ def _link(path: str) -> dict[str, str]:
 
 def _collection(*paths: str) -> dict[str, object]:
     return {"Members": [_link(path) for path in paths], "Members@odata.count": len(paths)}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    context: ssl.SSLContext
-    block_on_close = False
-
-    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's
-        """Shake hands in the client's own thread, and close what was opened whatever the client does."""
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that do not trust the certificate, or that went away."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -38,8 +38,9 @@ __all__ = ["ElectricityMapsClient"]
 _SOURCE = "electricity_maps"
 _URL = "https://api.electricitymaps.com/v4"
 _NO_FORECAST_S = 86_400.0
-_NO_FORECAST_NOW_S = 3600.0
 """Seconds for which a plan without a forecast is not asked for one again."""
+_NO_FORECAST_NOW_S = 3600.0
+"""The same for a zone that has no forecast at the moment."""
 _PERIODS_S: Mapping[str, int] = {"5_minutes": 300, "15_minutes": 900, "hourly": 3600}
 
 
