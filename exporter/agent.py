@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from exporter.clock import Clock
 from exporter.config import Settings
+from exporter.config.reloading import Reloading
 from exporter.config.web_config import make_access
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ExporterError
 from exporter.exposition import Server, SnapshotBoard, WebApp
 from exporter.exposition.web_config import Access
 from exporter.host import Roots
@@ -57,7 +58,7 @@ class Agent:
         self._access: Access | None = None
         self._settings = settings
         self._clock = clock
-        self._reload = reload
+        self._reloading = Reloading(reload, clock, _log)
         self._node = Node(settings, roots=roots, clock=clock, make_gpus=make_gpus)
         self._simulated = simulated
         self._release_s: float | None = None
@@ -66,8 +67,6 @@ class Agent:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._reload_is_due = False
-        self._config_is_good = True
-        self._config_loaded_s = clock.wall_s()
         self._started = False
 
     def run(self) -> int:
@@ -158,20 +157,8 @@ class Agent:
             _log.info("GPU drivers taken again on request")
 
     def _apply_reload(self) -> None:
-        if self._reload is None:
-            _log.warning("nothing to reload: started without a configuration file")
-            return
-        try:
-            settings = self._reload()
-        except ConfigError as exc:
-            self._config_is_good = False
-            for problem in exc.problems:
-                _log.error("configuration kept", extra={"problem": problem})
-            return
-        self._config_is_good = True
-        self._config_loaded_s = self._clock.wall_s()
-        if settings == self._settings:
-            _log.info("configuration reloaded, nothing changed")
+        settings = self._reloading.changed(self._settings)
+        if settings is None:
             return
         if settings.web != self._settings.web or settings.ledger.state_path != self._settings.ledger.state_path:
             _log.warning("changes of web and of ledger.state_path take effect at the next start")
@@ -182,8 +169,8 @@ class Agent:
     def _publish(self, snapshot: Snapshot, *, is_sample: bool = True) -> Snapshot:
         stats = replace(
             snapshot.agent,
-            config_reload_ok=self._config_is_good,
-            config_loaded_s=self._config_loaded_s,
+            config_reload_ok=self._reloading.is_good,
+            config_loaded_s=self._reloading.loaded_s,
             simulated=self._simulated,
         )
         snapshot = replace(snapshot, agent=stats)

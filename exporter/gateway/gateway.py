@@ -19,8 +19,9 @@ from exporter.carbon.records import IntensityClient, IntensitySeries
 from exporter.carbon.settings import CarbonSettings, ProviderSettings
 from exporter.clock import Clock
 from exporter.config import Settings
+from exporter.config.reloading import Reloading
 from exporter.config.web_config import make_access
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ExporterError
 from exporter.exposition import Server
 from exporter.gateway.app import GatewayApp
 from exporter.gateway.metrics import PageContent
@@ -67,14 +68,12 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._reload = reload
+        self._reloading = Reloading(reload, clock, _log)
         self._make = make
         self._path = Path(settings.gateway.state_path) if settings.gateway.state_path else None
         self._book = ZoneBook(settings.gateway, settings.carbon, clock)
         self._saved = ""
         self._is_reload_due = False
-        self._config_is_good = True
-        self._config_loaded_s = clock.wall_s()
         self._turned_s = clock.monotonic_s()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -154,8 +153,8 @@ class Gateway:
             counts=self.upstreams.counts(),
             max_zones=self._settings.gateway.max_zones,
             state_saved=None if self._path is None else not self._saved,
-            config_is_good=self._config_is_good,
-            config_loaded_s=self._config_loaded_s,
+            config_is_good=self._reloading.is_good,
+            config_loaded_s=self._reloading.loaded_s,
         )
 
     def complaint(self) -> str:
@@ -208,22 +207,10 @@ class Gateway:
         return [Finding(source="state_file", state="down", detail=self._saved, remedy=remedy)]
 
     def _apply_reload(self) -> None:
-        if self._reload is None:
-            _log.warning("nothing to reload: started without a configuration file")
+        settings = self._reloading.changed(self._settings)
+        if settings is None:
             return
-        try:
-            settings = self._reload()
-        except ConfigError as exc:
-            self._config_is_good = False
-            for problem in exc.problems:
-                _log.error("configuration kept", extra={"problem": problem})
-            return
-        self._config_is_good = True
-        self._config_loaded_s = self._clock.wall_s()
         before, self._settings = self._settings, settings
-        if settings == before:
-            _log.info("configuration reloaded, nothing changed")
-            return
         fixed = [(s.web, s.log, s.gateway.listen_addresses, s.gateway.state_path) for s in (before, settings)]
         if fixed[0] != fixed[1]:
             _log.warning("changes of web, log, gateway.listen_addresses and gateway.state_path need a new start")
